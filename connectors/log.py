@@ -1,0 +1,150 @@
+"""The Log port: the only way the engine reaches topics, wherever they live.
+
+It is fine-grained on purpose (begin, emit, flush, send_offsets, commit): the commit protocol and its ``resolve``
+stand above it, in ``streamfn.engine.commit``, so that a simulator of the port tests the protocol that runs in
+production. Records come out of ``poll`` and ``read`` as columns and go in through ``emit``.
+
+Invariant: **only ``commit`` may raise ``UnknownOutcomeError``; any other error of a transaction's calls means that
+nothing of it was committed.** One thread makes every call; the listener is called from inside ``poll`` only.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from streamfn.record import Batch, Columns, TopicPartition
+
+
+class Committed(NamedTuple):
+    """A committed position: the next offset to read, and the text committed with it."""
+
+    offset: int
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """A topic as the log has it; ``id`` is unique to this incarnation of its name."""
+
+    name: str
+    partitions: int
+    id: str
+    config: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Listener(Protocol):
+    """Told of changes of the assignment, from inside ``poll``. A token is an index of partitions."""
+
+    def assigned(self, tokens: list[int]) -> None: ...
+
+    def revoked(self, tokens: list[int]) -> None:
+        """The tokens go away; their work may still be committed."""
+        ...
+
+    def lost(self, tokens: list[int]) -> None:
+        """The tokens are gone; their work must not be committed."""
+        ...
+
+
+class Log(Protocol):
+    """Topics with transactions. Positions are offsets of the *next* record."""
+
+    @property
+    def cluster_id(self) -> str:
+        """Identifies this log for ever; another log has another one."""
+        ...
+
+    # membership and input
+    def join(self, group: str, tokens: int, listener: Listener) -> None:
+        """Become a member of ``group``: ``poll`` will tell ``listener`` which tokens are ours."""
+        ...
+
+    def leave(self) -> None:
+        """Leave the group; ``revoked`` is called for what is still ours."""
+        ...
+
+    def poll(self, timeout_s: float) -> list[Batch]:
+        """Return records of assigned, unpaused partitions; wait up to ``timeout_s`` if there are none."""
+        ...
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Add partitions to read, each from its position; they start unpaused."""
+        ...
+
+    def unassign(self, sources: Iterable[TopicPartition]) -> None: ...
+
+    def pause(self, sources: Iterable[TopicPartition]) -> None: ...
+
+    def resume(self, sources: Iterable[TopicPartition]) -> None: ...
+
+    def seek(self, source: TopicPartition, offset: int) -> None: ...
+
+    def caught_up(self, source: TopicPartition) -> bool:
+        """True if the end was reached since the last record, assign, resume or seek."""
+        ...
+
+    def lag(self, source: TopicPartition) -> int:
+        """Records between the position and the end, as far as known; never negative."""
+        ...
+
+    # reading apart from membership
+    def committed(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, Committed]:
+        """The stable committed positions of the group; partitions without one are missing."""
+        ...
+
+    def begin_offsets(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]: ...
+
+    def end_offsets(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The *uncommitted* ends: the offset after the last record, open transactions included."""
+        ...
+
+    def read(self, source: TopicPartition, start: int, end: int) -> Iterator[Batch]:
+        """Yield committed records from ``start`` until the position is ``end``."""
+        ...
+
+    # transactions
+    def open_producer(self) -> None:
+        """Start a new epoch: what an older one left open is aborted, and it can commit no more."""
+        ...
+
+    def begin(self) -> None: ...
+
+    def emit(self, topic: str, partition: int | None, columns: Columns) -> None:
+        """Add rows to the transaction; without a partition each row goes by its key (murmur2).
+
+        The columns belong to the caller again when this returns.
+        """
+        ...
+
+    def flush(self) -> dict[TopicPartition, int]:
+        """Have all emitted rows taken by the log; return the end of each partition written to.
+
+        Raises:
+            RefusedError: the log will never take one of the rows.
+        """
+        ...
+
+    def send_offsets(self, offsets: Mapping[TopicPartition, Committed]) -> None: ...
+
+    def commit(self) -> None:
+        """Make rows and offsets visible together.
+
+        Raises:
+            UnknownOutcomeError: committed or not; ``open_producer``, then ``committed`` tell.
+        """
+        ...
+
+    # administration
+    def topics(self) -> dict[str, TopicInfo]: ...
+
+    def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
+        """Create a topic; the same name with the same partition count is not an error."""
+        ...
+
+    def delete_topic(self, name: str) -> None: ...
+
+    def delete_records(self, source: TopicPartition, before: int) -> None:
+        """Forget all records before an offset; end offsets stay."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,53 @@
+"""The StateStore port: what a task's database can do. Bytes in, bytes out; it knows nothing of Kafka.
+
+Invariant: ``write`` is atomic over all stores and the meta entries, so that data and the offsets it stands for are
+never apart. Bytes come from ``state.levels`` (encoded keys and values) and from restores.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol, TypeAlias
+
+Changes: TypeAlias = Mapping[str, Mapping[bytes, bytes | None]]
+"""Store name → key → value, or None for a deletion."""
+
+
+class StateStore(Protocol):
+    """One database a task, one key space a store."""
+
+    def get(self, store: str, key: bytes) -> bytes | None: ...
+
+    def scan(
+        self, store: str, start: bytes, end: bytes | None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield entries with ``start <= key < end`` in key order (or backwards); None has no end.
+
+        Raises:
+            StateCorruptedError: the scan could not read all; never a silent early end.
+        """
+        ...
+
+    def write(
+        self,
+        changes: Changes,
+        meta: Mapping[str, bytes | None],
+        delete_ranges: Iterable[tuple[str, bytes, bytes]] = (),
+    ) -> None:
+        """Apply everything or nothing: deleted ranges first, then changes, and the meta entries."""
+        ...
+
+    def meta(self) -> dict[str, bytes]:
+        """All meta entries (identity, changelog offsets, token, stream time)."""
+        ...
+
+    def load(self, store: str, entries: Iterable[tuple[bytes, bytes | None]]) -> int:
+        """Bulk-load a store that is being restored from nothing; return how many entries were read.
+
+        The last entry of a key wins, None deletes. Not atomic: the caller has marked the database.
+        """
+        ...
+
+    def size_bytes(self) -> int:
+        """About how much disk or memory the data takes."""
+        ...
+
+    def close(self) -> None: ...

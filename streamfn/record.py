@@ -1,0 +1,94 @@
+"""What travels: a ``TopicPartition``, a ``Batch`` of columns inside the engine, a ``Record`` outside it.
+
+Invariant: the columns of a batch are equally long and its offsets ascend. A batch comes from ``Log.poll`` or
+``Log.read`` and goes to a task's buffer or into a store; ``Record`` is what tests, tools and replays show to
+people and never exists on the hot path.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
+
+K = TypeVar("K", covariant=True)
+V = TypeVar("V", covariant=True)
+
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
+"""A record's headers in order; a name may occur more than once, as in Kafka."""
+
+
+class TopicPartition(NamedTuple):
+    """One partition of a topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Columns of consecutive records of one partition; ``next_offset`` is the position after them.
+
+    ``offsets`` is a range where there are no gaps. ``headers`` is None when no record has any.
+    """
+
+    source: TopicPartition
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    timestamps: list[int]
+    offsets: Sequence[int]
+    next_offset: int
+    headers: list[Headers] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(slots=True)
+class Columns:
+    """Records on their way out to one topic; ``headers`` maps a row to its headers, if it has any."""
+
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    timestamps: list[int]
+    headers: dict[int, Headers]
+
+    @classmethod
+    def empty(cls) -> "Columns":
+        return cls([], [], [], {})
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def add(
+        self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Headers = ()
+    ) -> None:
+        """Append one row."""
+        if headers:
+            self.headers[len(self.values)] = headers
+        self.keys.append(key)
+        self.values.append(value)
+        self.timestamps.append(timestamp_ms)
+
+    def cut(self, length: int) -> None:
+        """Drop all rows from ``length`` on: how a failed record's outputs are undone."""
+        del self.keys[length:], self.values[length:], self.timestamps[length:]
+        for row in [row for row in self.headers if row >= length]:
+            del self.headers[row]
+
+    def clear(self) -> None:
+        self.cut(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Record(Generic[K, V]):
+    """One decoded record with where it stands, as people look at it."""
+
+    key: K
+    value: V
+    timestamp_ms: int
+    topic: str = ""
+    partition: int = 0
+    offset: int = -1
+    headers: Headers = ()
