@@ -1,0 +1,1 @@
+"""Local state: bytes in, bytes out; knows nothing of Kafka."""
