@@ -1,0 +1,200 @@
+"""A store in three levels: what a task reads and writes between its functions and its database.
+
+    cache    key → decoded value, uncommitted ones included; ``MISSING`` when known to be absent
+    dirty    keys changed since the last commit, in order of their first change
+    pending  key → bytes (None: deleted): committed to the changelog, not yet in the StateStore
+
+A read goes cache → pending → StateStore. A write goes to cache and dirty; ``changelog`` encodes the dirty keys once
+each; ``committed`` moves them to pending; the task writes pending to the StateStore with the offsets it stands for.
+Invariant: dropping all dirty keys from the cache gives exactly the committed state, which is what ``rewind`` does.
+
+Values of a mutable type are kept as bytes in the cache and decoded for each reader, so that a change in place can
+neither be lost nor leak out of a record that was undone.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Any, Final, Literal, TypeAlias
+
+from streamfn.errors import SerdeError, StateTypeError
+from streamfn.state.store import StateStore
+
+
+class _Missing(Enum):
+    MISSING = "missing"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Missing.MISSING
+"""Stands for the absence of a value, as None may be one."""
+
+Missing: TypeAlias = Literal[_Missing.MISSING]
+
+Undo: TypeAlias = "list[tuple[Levels, bytes, Any]]"
+"""Journal of a record: (store, key, what the cache held before), undone from the end."""
+
+
+class Levels:
+    """One store of one task. Keys are encoded; values are decoded by ``decode`` when first read."""
+
+    __slots__ = (
+        "_indexed", "_ordered", "cache", "decode", "dirty", "encode", "mutable", "name", "pending",
+        "store", "undo",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        store: StateStore,
+        encode: Callable[[Any], bytes],
+        decode: Callable[[bytes], Any],
+        *,
+        mutable: bool,
+        undo: Undo,
+        indexed: bool = True,
+    ) -> None:
+        """``indexed`` False: somebody writes cache and dirty directly, so each scan sorts anew."""
+        self.name, self.store, self.undo = name, store, undo
+        self._indexed = indexed
+        self.encode, self.decode, self.mutable = encode, decode, mutable
+        self.cache: dict[bytes, Any] = {}
+        self.dirty: dict[bytes, None] = {}
+        self.pending: dict[bytes, bytes | None] = {}
+        self._ordered: list[bytes] | None = None
+
+    # reading
+    def load(self, key: bytes) -> Any:
+        """Fetch a key that the cache does not hold; return what the cache holds from now on."""
+        raw = self.pending[key] if key in self.pending else self.store.get(self.name, key)
+        found = MISSING if raw is None else raw if self.mutable else self.decoded(raw)
+        self.cache[key] = found
+        return found
+
+    def get(self, key: bytes) -> Any:
+        """Return the decoded value or ``MISSING``; of a mutable type a fresh object each time."""
+        try:
+            found = self.cache[key]
+        except KeyError:
+            found = self.load(key)
+        return self.decoded(found) if self.mutable and found is not MISSING else found
+
+    def scan(
+        self, start: bytes, end: bytes | None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, Any]]:
+        """Yield (key, decoded value) in key order: the database with all levels above it merged in.
+
+        What is written during the scan may or may not be seen.
+        """
+        above = self._keys_above(start, end)
+        if reverse:
+            above.reverse()
+        at = 0
+        for key, raw in self.store.scan(self.name, start, end, reverse=reverse):
+            while at < len(above) and (above[at] > key if reverse else above[at] < key):
+                yield from self._entry(above[at])
+                at += 1
+            if at < len(above) and above[at] == key:
+                yield from self._entry(key)
+                at += 1
+            elif key in self.cache:
+                yield from self._entry(key)
+            else:
+                yield key, self.decoded(raw)
+        for key in above[at:]:
+            yield from self._entry(key)
+
+    def _entry(self, key: bytes) -> Iterator[tuple[bytes, Any]]:
+        value = self.get(key)
+        if value is not MISSING:
+            yield key, value
+
+    def _keys_above(self, start: bytes, end: bytes | None) -> list[bytes]:
+        """Keys of dirty and pending in a range, in order; sorted once, then kept in order."""
+        if self._ordered is None or not self._indexed:
+            self._ordered = sorted({*self.dirty, *self.pending})
+        keys = self._ordered
+        low = bisect_left(keys, start)
+        return keys[low:] if end is None else keys[low : bisect_left(keys, end)]
+
+    def decoded(self, raw: bytes) -> Any:
+        """Decode a value; one that its type cannot read is the store's fault, not the record's."""
+        try:
+            return self.decode(raw)
+        except Exception as error:
+            message = (
+                f"store {self.name!r} holds a value that its type cannot read; {error}; "
+                f"restore the old type, or drop the state: streamfn reset --store {self.name}"
+            )
+            raise StateTypeError(message) from error
+
+    # writing
+    def put(self, key: bytes, value: Any) -> None:
+        """Set a key to a decoded value; the journal remembers what was there."""
+        self.put_cached(key, self.encode(value) if self.mutable else value)
+
+    def delete(self, key: bytes) -> None:
+        self.put_cached(key, MISSING)
+
+    def put_cached(self, key: bytes, entry: Any) -> None:
+        """Set a key to what the cache is to hold (bytes if mutable, ``MISSING`` for a deletion)."""
+        cache = self.cache
+        old = cache[key] if key in cache else self.load(key)
+        self.undo.append((self, key, old))
+        cache[key] = entry
+        if self._ordered is not None and key not in self.dirty and key not in self.pending:
+            insort(self._ordered, key)
+        self.dirty[key] = None
+
+    def restore(self, key: bytes, old: Any) -> None:
+        """Undo one write; the key stays dirty: one changelog record too many does no harm."""
+        self.cache[key] = old
+
+    # commit
+    def changelog(self) -> tuple[list[bytes | None], list[bytes | None]]:
+        """Return the dirty keys and their encoded values (None: deleted), once each."""
+        cache, encode = self.cache, self.encode
+        found = [cache[key] for key in self.dirty]
+        if self.mutable:
+            values = [None if entry is MISSING else entry for entry in found]
+        else:
+            values = [None if entry is MISSING else encode(entry) for entry in found]
+        self._check_readable(values)
+        return [*self.dirty], values
+
+    def _check_readable(self, values: list[bytes | None]) -> None:
+        """Refuse to write what could not be read back: a wrong type is found here, not after a restart."""
+        decode = self.decode
+        try:
+            for raw in values:
+                if raw is not None:
+                    decode(raw)
+        except Exception as error:
+            message = f"store {self.name!r} got a value that does not fit its type; {error}"
+            raise SerdeError(message) from error
+
+    def committed(self, keys: list[bytes | None], values: list[bytes | None]) -> None:
+        """The changelog records are committed: dirty becomes pending."""
+        self.pending.update(zip(keys, values, strict=True))  # type: ignore[arg-type]  # store keys are never None
+        self.dirty.clear()
+
+    def written(self) -> None:
+        """Pending is in the database."""
+        self.pending.clear()
+        self._ordered = None
+
+    def rewind(self) -> None:
+        """Forget everything since the last commit."""
+        for key in self.dirty:
+            del self.cache[key]
+        self.dirty.clear()
+        self._ordered = None
+
+    def shrink(self, entries_max: int) -> None:
+        """Evict the oldest entries when there are too many; only between commits, when none is dirty."""
+        surplus = len(self.cache) - entries_max
+        if surplus > 0 and not self.dirty:
+            for key in [key for _, key in zip(range(surplus + entries_max // 10), self.cache)]:  # noqa: B905  # shorter one ends it
+                del self.cache[key]
