@@ -1,0 +1,24 @@
+"""``Serde``: how the values of one type become bytes and come back.
+
+Invariant: ``decode(encode(value))`` equals ``value``, or one of the two raises. Bytes come from a
+topic or a store and go there; None (a null key, a tombstone) never passes through a serde.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Serde(Generic[T]):
+    """A pair of functions and the type they are for; ``name`` is how errors speak of it.
+
+    Both functions raise what they like: the engine wraps it and adds which record it was.
+    """
+
+    name: str
+    type: object
+    encode: Callable[[T], bytes]
+    decode: Callable[[bytes], T]

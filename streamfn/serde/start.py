@@ -1,0 +1,113 @@
+"""The value that a new key starts with: None if its type allows None, else ``T()``.
+
+Invariant: a start is given only after one was made, encoded and decoded, so that a type without
+one is a mistake of the build and not of the first record. It comes from the annotation of a
+``Value`` and goes to the store's first read.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+
+from msgspec import NODEFAULT, MsgspecError, inspect
+
+from streamfn.errors import SerdeError
+from streamfn.serde.hooks import empty_container
+from streamfn.serde.names import type_name
+from streamfn.serde.shapes import (
+    ObjectShape,
+    allows_none,
+    bare,
+    constructor,
+    is_immutable,
+    shape_of,
+)
+from streamfn.serde.state import state_serde
+
+_BUILTINS: dict[type[inspect.Type], Callable[[], object]] = {
+    inspect.BoolType: bool,
+    inspect.IntType: int,
+    inspect.FloatType: float,
+    inspect.StrType: str,
+    inspect.BytesType: bytes,
+    inspect.ByteArrayType: bytearray,
+    inspect.DecimalType: Decimal,
+    inspect.TimeDeltaType: timedelta,
+    inspect.ListType: list,
+    inspect.SetType: set,
+    inspect.FrozenSetType: frozenset,
+    inspect.VarTupleType: tuple,
+    inspect.DictType: dict,
+}
+
+
+def start_of(type_: object) -> Callable[[], object]:
+    """Return what makes the start of a new key; immutable starts are one shared object.
+
+    The shared one has been through its bytes, so that it is what a restored one would be: ``0.0``
+    for a float field whose default says ``0``.
+
+    Raises:
+        SerdeError: the type has no start; the text says why.
+    """
+    shape = shape_of(type_)
+    if allows_none(shape):
+        return _none
+    make = _maker(type_, shape)
+    serde = state_serde(type_)
+    try:
+        start = serde.decode(serde.encode(make()))
+    except SerdeError:
+        raise
+    except Exception as error:
+        described = f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, MsgspecError) else described
+        raise _no_start(type_, reason) from error
+    shared = is_immutable(type_) and not _runs_code(shape)
+    return (lambda: start) if shared else make
+
+
+def _none() -> object:
+    return None
+
+
+def _maker(type_: object, shape: inspect.Type) -> Callable[[], object]:
+    """What makes a fresh ``T()``."""
+    if type(shape) in _BUILTINS:
+        return _BUILTINS[type(shape)]
+    if isinstance(shape, ObjectShape):
+        required = [repr(field.name) for field in shape.fields if field.required]
+        if required:
+            raise _no_start(type_, f"these fields have no default: {', '.join(required)}")
+        return dict if isinstance(shape, inspect.TypedDictType) else constructor(shape)
+    if isinstance(shape, inspect.CustomType):
+        return lambda: empty_container(bare(type_))
+    if isinstance(shape, inspect.TupleType) and not shape.item_types:
+        return tuple
+    raise _no_start(type_, _REASONS.get(type(shape), "it cannot be made without arguments"))
+
+
+_REASONS: dict[type[inspect.Type], str] = {
+    inspect.TupleType: "a tuple of fixed length has no empty value",
+    inspect.UnionType: "which member of the union to start with is not known",
+    inspect.EnumType: "which member of the enum to start with is not known",
+    inspect.LiteralType: "which of the literals to start with is not known",
+}
+
+
+def _no_start(type_: object, reason: str) -> SerdeError:
+    """The error about a type without a start."""
+    name = type_name(type_)
+    message = (
+        f"type {name} has no value for a new key to start with; {reason}; give the fields "
+        f"defaults, allow None ({name} | None), or bind a start: START = Value(...)"
+    )
+    return SerdeError(message)
+
+
+def _runs_code(shape: inspect.Type) -> bool:
+    """True if two calls may make two different values: a factory or ``__post_init__`` runs."""
+    if not isinstance(shape, ObjectShape):
+        return False
+    factories = any(field.default_factory is not NODEFAULT for field in shape.fields)
+    return factories or hasattr(constructor(shape), "__post_init__")
