@@ -18,8 +18,8 @@
     ├── StopError                a worker stops on purpose (a protocol rule says so)
     └── InternalError            our bug
 
-Texts have one form: subject, what is wrong; what was got; what to do. Facts are attributes too. A record
-never passes through here; errors about one carry where it is (topic, partition, offset).
+Texts have one form: subject, what is wrong; what was got; what to do. Facts are attributes too. A
+record never passes through here; errors about one carry where it is (topic, partition, offset).
 """
 
 from collections.abc import Sequence
@@ -79,6 +79,8 @@ class StageError(StreamfnError):
         self.stage, self.task = stage, task
         self.topic, self.partition, self.offset = topic, partition, offset
         self.reason = reason
+        self.redo = False
+        """True for a timer: what is not committed is done again, its firing with it."""
         super().__init__(
             f"stage {stage!r} failed on {topic}[{partition}] at offset {offset}; {reason}; "
             "all before this record is committed, the record is undone: mend it and run again, or "

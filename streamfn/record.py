@@ -1,8 +1,9 @@
-"""What travels: a ``TopicPartition``, a ``Batch`` of columns inside the engine, a ``Record`` outside it.
+"""What travels: a ``TopicPartition``, a ``Batch`` of columns inside the engine, a ``Record``
+outside it.
 
-Invariant: the columns of a batch are equally long and its offsets ascend. A batch comes from ``Log.poll`` or
-``Log.read`` and goes to a task's buffer or into a store; ``Record`` is what tests, tools and replays show to
-people and never exists on the hot path.
+Invariant: the columns of a batch are equally long and its offsets ascend. A batch comes from
+``Log.poll`` or ``Log.read`` and goes to a task's buffer or into a store; ``Record`` is what tests,
+tools and replays show to people and never exists on the hot path.
 """
 
 from collections.abc import Sequence

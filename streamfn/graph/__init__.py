@@ -1,0 +1,1 @@
+"""What a program is: the topology as frozen data, its names, its plan, its description."""

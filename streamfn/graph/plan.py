@@ -1,0 +1,355 @@
+"""From a topology to what runs: sub-topologies, their tasks, and the internal topics they need.
+
+A repartition cuts the graph: its upstream half ends in a sink, its downstream half starts at an
+internal source, and what is connected in between (by edges or by a shared store) is one
+sub-topology. Invariants: a sub-topology is named after its first source in the alphabet and a
+changelog after its store, never after a position in the program; all inputs of a sub-topology with
+state have the same number of partitions, so that partition *i* of each is task *i*.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from streamfn.errors import Mistake, TopologyError
+from streamfn.graph.topology import (
+    KEY_CHANGING,
+    UNKNOWN,
+    AnyNode,
+    Function,
+    Repartition,
+    Sink,
+    Source,
+    Step,
+    StoreSpec,
+    TableStore,
+    TopicSpec,
+    Topology,
+)
+from streamfn.serde import as_key_serde, as_serde
+
+
+@dataclass(frozen=True, slots=True)
+class Subtopology:
+    """A connected part of the program; task ``<name>_<i>`` is it over partition *i* of all its
+    sources.
+    """
+
+    name: str
+    nodes: Mapping[str, AnyNode]
+    partitions: int
+    source_partitions: Mapping[str, int]
+
+    @property
+    def sources(self) -> list[Source]:
+        return [node for node in self.nodes.values() if isinstance(node, Source)]
+
+    @property
+    def stores(self) -> dict[str, StoreSpec]:
+        found: dict[str, StoreSpec] = {}
+        for node in self.nodes.values():
+            found.update({store.name: store for store in stores_of(node)})
+        return found
+
+    def children(self, name: str) -> list[AnyNode]:
+        return [node for node in self.nodes.values() if name in node.parents]
+
+
+@dataclass(frozen=True, slots=True)
+class InternalTopic:
+    """A topic that the application owns; it is created and verified when the worker starts."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a worker runs. ``tokens`` is the width of the widest sub-topology."""
+
+    topology: Topology
+    subtopologies: tuple[Subtopology, ...]
+    internal_topics: tuple[InternalTopic, ...]
+    user_topics: Mapping[str, TopicSpec]
+    partitions: Mapping[str, int]
+
+    @property
+    def application(self) -> str:
+        return self.topology.application
+
+    @property
+    def tokens(self) -> int:
+        return max((sub.partitions for sub in self.subtopologies), default=1)
+
+    @property
+    def dead_letter_topic(self) -> str:
+        return f"{self.application}-dead-letters"
+
+    def changelog(self, store: str) -> str:
+        return changelog_topic(self.application, store)
+
+    def position_topic(self, feed: str) -> str:
+        return f"{self.application}-{feed}-position"
+
+
+def changelog_topic(application: str, store: str) -> str:
+    """Named as Kafka Streams names it."""
+    return f"{application}-{store}-changelog"
+
+
+def repartition_topic(application: str, name: str) -> str:
+    """Named as Kafka Streams names it."""
+    return f"{application}-{name}-repartition"
+
+
+def stores_of(node: AnyNode) -> tuple[StoreSpec, ...]:
+    """The stores that a node reads or writes."""
+    if isinstance(node, Function):
+        return node.stores
+    return (node.store,) if isinstance(node, TableStore) else ()
+
+
+def plan(topology: Topology, existing: Mapping[str, int] | None = None) -> Plan:
+    """Work out what a topology needs; ``existing`` holds the partition counts the log already has.
+
+    Raises:
+        TopologyError: topics that must be co-partitioned are not, a declared count differs from
+            the log's, a repartition of unknown types; all together.
+    """
+    mistakes: list[Mistake] = []
+    nodes, repartitions = _cut(topology, mistakes)
+    groups = _components(nodes)
+    counts = _user_counts(nodes, existing or {}, mistakes)
+    subs = tuple(_sized(groups, repartitions, counts, mistakes))
+    if mistakes:
+        raise TopologyError(mistakes)
+    users = _user_topics(topology)
+    counts.update(
+        {name: spec.partitions or 1 for name, spec in users.items() if name not in counts}
+    )
+    return Plan(topology, subs, tuple(_internal(topology, subs, repartitions)), users, counts)
+
+
+def with_repartitions(topology: Topology) -> dict[str, AnyNode]:
+    """The nodes with a ``Repartition`` behind each change of key that keyed nodes follow."""
+    nodes = dict(topology.nodes)
+    for step in [n for n in topology.nodes.values() if _changes_key(n)]:
+        keyed = [child for child in _children(nodes, step.name) if _needs_key(nodes, child)]
+        if not keyed:
+            continue
+        name = f"{step.name}-repartition"
+        nodes[name] = Repartition(
+            name=name, parents=(step.name,), key=step.key, value=step.value, where=step.where
+        )
+        for child in keyed:
+            parents = tuple(name if p == step.name else p for p in child.parents)
+            nodes[child.name] = replace(child, parents=parents)
+    return nodes
+
+
+def _changes_key(node: AnyNode) -> bool:
+    return isinstance(node, Step) and node.kind in KEY_CHANGING
+
+
+def _children(nodes: Mapping[str, AnyNode], name: str) -> list[AnyNode]:
+    return [node for node in nodes.values() if name in node.parents]
+
+
+def _needs_key(nodes: Mapping[str, AnyNode], node: AnyNode) -> bool:
+    """True if the node, or one behind it before the next repartition, needs its keys together."""
+    if isinstance(node, Repartition) or _changes_key(node):
+        return False
+    if stores_of(node):
+        return True
+    return any(_needs_key(nodes, child) for child in _children(nodes, node.name))
+
+
+def _cut(
+    topology: Topology, mistakes: list[Mistake]
+) -> tuple[dict[str, AnyNode], dict[str, Repartition]]:
+    """Replace each repartition by a sink and an internal source; also return them by topic."""
+    cut: dict[str, AnyNode] = {}
+    repartitions: dict[str, Repartition] = {}
+    renamed: dict[str, str] = {}
+    for node in with_repartitions(topology).values():
+        parents = tuple(renamed.get(parent, parent) for parent in node.parents)
+        if not isinstance(node, Repartition):
+            cut[node.name] = replace(node, parents=parents)
+            continue
+        name = repartition_topic(topology.application, node.name.removesuffix("-repartition"))
+        topic = _repartition_spec(name, node, mistakes)
+        if topic is None:
+            continue
+        repartitions[name] = node
+        renamed[node.name] = name
+        cut[node.name] = Sink(
+            name=node.name, parents=parents, key=node.key, value=node.value, topics=(topic,)
+        )
+        cut[name] = Source(
+            name=name, key=node.key, value=node.value, where=node.where, topic=topic, internal=True
+        )
+    return {name: replace(n, parents=tuple(renamed.get(p, p) for p in n.parents))
+            for name, n in cut.items()}, repartitions  # fmt: skip
+
+
+def _repartition_spec(name: str, node: Repartition, mistakes: list[Mistake]) -> TopicSpec | None:
+    for what, kind in (("key", node.key), ("value", node.value)):
+        if kind is UNKNOWN:
+            mistakes.append(
+                Mistake(
+                    node.where,
+                    f"the {what} type of {node.name!r} must be known to send it through a topic",
+                    "no type",
+                    f"say it there: {what}=...",
+                )
+            )
+            return None
+    key, value = as_key_serde(node.key), as_serde(node.value)
+    return TopicSpec(name, key, value, node.partitions, where=node.where)
+
+
+def _components(nodes: Mapping[str, AnyNode]) -> list[dict[str, AnyNode]]:
+    """Group nodes that are connected by edges or by a store."""
+    leader = {name: name for name in nodes}
+
+    def find(name: str) -> str:
+        while leader[name] != name:
+            name = leader[name]
+        return name
+
+    owner: dict[str, str] = {}
+    for node in nodes.values():
+        ties = [*node.parents]
+        for store in stores_of(node):
+            ties.append(owner.setdefault(store.name, node.name))
+        for tie in ties:
+            leader[find(tie)] = find(node.name)
+    groups: dict[str, dict[str, AnyNode]] = {}
+    for name, node in nodes.items():
+        groups.setdefault(find(name), {})[name] = node
+    return [
+        group for group in groups.values() if any(isinstance(n, Source) for n in group.values())
+    ]
+
+
+def _user_counts(
+    nodes: Mapping[str, AnyNode], existing: Mapping[str, int], mistakes: list[Mistake]
+) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for node in nodes.values():
+        if not isinstance(node, Source) or node.internal:
+            continue
+        topic = node.topic
+        found = existing.get(topic.name)
+        if found and topic.partitions and found != topic.partitions:
+            mistakes.append(
+                Mistake(
+                    topic.where or node.where,
+                    f"topic {topic.name!r} is declared with {topic.partitions} partitions",
+                    f"a topic with {found}",
+                    f"declare partitions={found}, or leave it out to take the topic as it is",
+                )
+            )
+        counts[topic.name] = found or topic.partitions or 1
+    return counts
+
+
+def _sized(
+    groups: Iterable[dict[str, AnyNode]],
+    repartitions: Mapping[str, Repartition],
+    counts: dict[str, int],
+    mistakes: list[Mistake],
+) -> Iterable[Subtopology]:
+    """Size each group once the groups that feed it are sized; ``counts`` grows on the way."""
+    waiting = list(groups)
+    widths: dict[str, int] = {}
+    while waiting:
+        for group in waiting:
+            feeds = [n.name for n in group.values() if isinstance(n, Source) and n.internal]
+            if all(repartitions[feed].parents[0] in widths for feed in feeds):
+                break
+        else:
+            break
+        waiting.remove(group)
+        sub = _size(group, repartitions, counts, widths, mistakes)
+        widths.update(dict.fromkeys(sub.nodes, sub.partitions))
+        yield sub
+
+
+def _size(
+    group: Mapping[str, AnyNode],
+    repartitions: Mapping[str, Repartition],
+    counts: dict[str, int],
+    widths: Mapping[str, int],
+    mistakes: list[Mistake],
+) -> Subtopology:
+    sources = [node for node in group.values() if isinstance(node, Source)]
+    fixed = [counts[n.name] for n in sources if not n.internal]
+    fixed += [n.topic.partitions for n in sources if n.internal and n.topic.partitions]
+    feeding = [widths[repartitions[n.name].parents[0]] for n in sources if n.internal]
+    needed = max(fixed) if fixed else max(feeding)
+    for node in sources:
+        if node.internal:
+            counts[node.name] = node.topic.partitions or needed
+    if any(stores_of(node) for node in group.values()):
+        _check_copartitioned(sources, counts, mistakes)
+    mine = {node.name: counts[node.name] for node in sources}
+    names = [repartitions[n.name].name if n.internal else n.name for n in sources]
+    name = min(names).removesuffix("-repartition")
+    return Subtopology(name, dict(group), max(mine.values()), mine)
+
+
+def _check_copartitioned(
+    sources: list[Source], counts: Mapping[str, int], mistakes: list[Mistake]
+) -> None:
+    widest = max(sources, key=lambda node: counts[node.name])
+    for node in sources:
+        if counts[node.name] != counts[widest.name]:
+            mistakes.append(
+                Mistake(
+                    node.where,
+                    f"{node.name!r} and {widest.name!r} meet at keyed state but are not co-partitioned",
+                    f"{counts[node.name]} and {counts[widest.name]} partitions",
+                    f"put .repartition(partitions={counts[widest.name]}) behind {node.name!r}, "
+                    "or give both topics the same count",
+                )
+            )
+
+
+def _user_topics(topology: Topology) -> dict[str, TopicSpec]:
+    found: dict[str, TopicSpec] = {}
+    for node in topology.nodes.values():
+        if isinstance(node, Source):
+            found.setdefault(node.topic.name, node.topic)
+        elif isinstance(node, Sink):
+            found.update({t.name: t for t in node.topics if t.name not in found})
+        elif isinstance(node, Function):
+            found.update({t.name: t for t in node.sinks if t.name not in found})
+    for feed in topology.feeds:
+        found.setdefault(feed.topic.name, feed.topic)
+    return found
+
+
+def _internal(
+    topology: Topology, subs: Iterable[Subtopology], repartitions: Mapping[str, Repartition]
+) -> Iterable[InternalTopic]:
+    forever = {"retention.ms": "-1"}
+    compact = {"cleanup.policy": "compact", **forever}
+    for sub in subs:
+        for node in sub.sources:
+            if node.internal:
+                width = sub.source_partitions[node.name]
+                yield InternalTopic(node.name, width, forever, "repartition")
+        for store in sub.stores:
+            name = changelog_topic(topology.application, store)
+            yield InternalTopic(name, sub.partitions, compact, "changelog")
+    for feed in topology.feeds:
+        name = f"{topology.application}-{feed.name}-position"
+        yield InternalTopic(name, 1, compact, "position")
+    policies = [
+        topology.policy,
+        *(n.policy for n in topology.nodes.values() if isinstance(n, Function)),
+    ]
+    if any(policy.on_error == "dead_letter" for policy in policies):
+        yield InternalTopic(f"{topology.application}-dead-letters", 1, forever, "dead letters")

@@ -1,0 +1,251 @@
+"""What a program is: a graph of nodes as frozen data, built by ``dsl`` and ``app``, read by
+``plan`` and ``engine``.
+
+A record enters at a ``Source`` and goes depth first through the children of each node, in the order
+in which they were declared, until it ends in sinks, stores or nothing. Invariants: names are unique
+and never numbered by position; parents come before children in ``Topology.nodes``; a topic has one
+``Source`` however often it is used.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+from streamfn.serde import Serde
+
+
+class _Unknown:
+    """The type of a value that nobody has said; a place that needs the type makes it a mistake."""
+
+    def __repr__(self) -> str:
+        return "unknown"
+
+
+UNKNOWN: Final = _Unknown()
+
+OnError: TypeAlias = Literal["fail", "skip", "dead_letter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What happens to a record that fails: so many retries, then ``on_error``; None means the
+    app's.
+    """
+
+    on_error: OnError | None = None
+    retries: int | None = None
+    retry_backoff_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as the program declares it. ``partitions`` None: as the log has it, else 1."""
+
+    name: str
+    key: Serde[Any]
+    value: Serde[Any]
+    partitions: int | None = None
+    timestamp: Callable[[Any], int] | None = None
+    """Event time in ms from the decoded value; None: the record's own timestamp."""
+    config: Mapping[str, str] = field(default_factory=dict[str, str])
+    where: str = ""
+
+
+StoreKind: TypeAlias = Literal["value", "map", "store", "table"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSpec:
+    """A store: its name and types. ``key`` is the whole key; of a map that is (record key, map
+    key).
+    """
+
+    name: str
+    kind: StoreKind
+    key: object
+    value: object
+    where: str = ""
+
+
+ParameterKind: TypeAlias = Literal["value", "map", "store", "lookup", "context"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One injected parameter of a function; ``start`` makes a new key's value (kind ``value``
+    only).
+    """
+
+    name: str
+    kind: ParameterKind
+    store: StoreSpec | None = None
+    start: Callable[[], object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A function called at each multiple of ``interval_ms`` that its clock passes, per task."""
+
+    name: str
+    fn: Callable[..., Any]
+    interval_ms: int
+    clock: Literal["stream", "wall"]
+    parameters: tuple[Parameter, ...]
+    generator: bool
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A node with the types of what it hands on; ``where`` is file:line of its declaration."""
+
+    name: str
+    parents: tuple[str, ...] = ()
+    key: object = UNKNOWN
+    value: object = UNKNOWN
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source(Node):
+    """Records of a topic: the user's or a repartition topic (``internal``)."""
+
+    topic: TopicSpec
+    internal: bool = False
+
+
+StepKind: TypeAlias = Literal[
+    "map", "map_values", "filter", "filter_not", "flat_map", "flat_map_values", "peek", "key_by"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step(Node):
+    """A stateless operator: ``fn(value)``, or ``fn(key, value)`` if ``takes_key``.
+
+    ``map`` and ``flat_map`` always take the key and answer (key, value) pairs; ``key_by`` answers a
+    key. An unannotated key function is checked to answer ``str`` at run time (``check_str``).
+    """
+
+    kind: StepKind
+    fn: Callable[..., Any]
+    takes_key: bool = False
+    check_str: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split(Node):
+    """Hands a record to the first branch whose predicate holds; without one it goes nowhere.
+
+    ``branches`` pairs the name of the ``Branch`` child with its predicate (None: always, the
+    default).
+    """
+
+    branches: tuple[tuple[str, Callable[..., bool] | None, bool], ...]
+    """(branch node's name, predicate, predicate takes the key)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch(Node):
+    """One way out of a ``Split``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge(Node):
+    """Records of several parents, as they come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function(Node):
+    """A user's function with injected parameters; answers go to ``sinks`` and to the children.
+
+    An answer that is a record of a topic (``Outgoing``) goes to that topic only. ``null_values``:
+    the function takes None as a value; else tombstones are dropped and counted.
+    """
+
+    fn: Callable[..., Any]
+    parameters: tuple[Parameter, ...]
+    sinks: tuple[TopicSpec, ...] = ()
+    timers: tuple[Timer, ...] = ()
+    generator: bool = False
+    null_values: bool = False
+    outgoing: bool = False
+    """The function may answer with records of topics."""
+    policy: Policy = Policy()
+
+    @property
+    def stores(self) -> tuple[StoreSpec, ...]:
+        return tuple(p.store for p in self.parameters if p.store is not None)
+
+    @property
+    def keyed(self) -> bool:
+        """True if it needs all records of a key in one task."""
+        return bool(self.stores)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableStore(Node):
+    """Keeps the last value of each key of its parent in a store; a null value deletes."""
+
+    store: StoreSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sink(Node):
+    """Writes records to topics."""
+
+    topics: tuple[TopicSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repartition(Node):
+    """Sends records through an internal topic so that each key is in one partition.
+
+    Declared by ``repartition()``; behind a change of key the plan adds one where a keyed node
+    follows. ``partitions`` None: as what it feeds needs, else as many as its widest source.
+    """
+
+    partitions: int | None = None
+
+
+AnyNode: TypeAlias = (
+    Source | Step | Split | Branch | Merge | Function | TableStore | Sink | Repartition
+)
+
+KEY_CHANGING: Final = frozenset({"map", "flat_map", "key_by"})
+"""Steps after which the record's partition need not be its key's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A source outside the log (a file) whose rows go into a topic; ``open`` makes the connector."""
+
+    name: str
+    topic: TopicSpec
+    open: Callable[[], Any]
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A whole program: validated, named, frozen."""
+
+    application: str
+    nodes: Mapping[str, AnyNode]
+    feeds: tuple[Feed, ...] = ()
+    policy: Policy = Policy("fail", 0, 1000)
+
+    @property
+    def stores(self) -> dict[str, StoreSpec]:
+        """Every store by name."""
+        found: dict[str, StoreSpec] = {}
+        for node in self.nodes.values():
+            if isinstance(node, TableStore):
+                found[node.store.name] = node.store
+            elif isinstance(node, Function):
+                found.update({store.name: store for store in node.stores})
+        return found
+
+    def children(self, name: str) -> list[AnyNode]:
+        """The nodes fed by a node, in order of declaration."""
+        return [node for node in self.nodes.values() if name in node.parents]
