@@ -1,11 +1,13 @@
 """The Log port: the only way the engine reaches topics, wherever they live.
 
-It is fine-grained on purpose (begin, emit, flush, send_offsets, commit): the commit protocol and its ``resolve``
-stand above it, in ``streamfn.engine.commit``, so that a simulator of the port tests the protocol that runs in
-production. Records come out of ``poll`` and ``read`` as columns and go in through ``emit``.
+It is fine-grained on purpose (begin, emit, flush, send_offsets, commit): the commit protocol and
+its ``resolve`` stand above it, in ``streamfn.engine.commit``, so that a simulator of the port tests
+the protocol that runs in production. Records come out of ``poll`` and ``read`` as columns and go in
+through ``emit``.
 
-Invariant: **only ``commit`` may raise ``UnknownOutcomeError``; any other error of a transaction's calls means that
-nothing of it was committed.** One thread makes every call; the listener is called from inside ``poll`` only.
+Invariant: **only ``commit`` may raise ``UnknownOutcomeError``; any other error of a transaction's
+calls means that nothing of it was committed.** One thread makes every call; the listener is called
+from inside ``poll`` only.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -64,7 +66,9 @@ class Log(Protocol):
         ...
 
     def poll(self, timeout_s: float) -> list[Batch]:
-        """Return records of assigned, unpaused partitions; wait up to ``timeout_s`` if there are none."""
+        """Return records of assigned, unpaused partitions; wait up to ``timeout_s`` if there are
+        none.
+        """
         ...
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:

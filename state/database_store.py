@@ -8,7 +8,7 @@ never apart. Spaces of stores that the program no longer has stay as they are.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from streamfn.database import Database
 from streamfn.errors import InternalError, StateError
@@ -56,6 +56,10 @@ class DatabaseStore:
     def get(self, store: str, key: bytes) -> bytes | None:
         """Return the value of a key, or None."""
         return self._database.get(self._space(store), key)
+
+    def reader(self, store: str) -> Callable[[bytes], bytes | None]:
+        """``get`` of one store."""
+        return self._database.reader(self._space(store))
 
     def scan(
         self, store: str, start: bytes, end: bytes | None, *, reverse: bool = False

@@ -1,7 +1,8 @@
 """Where a task's data lives while the task is ours: its folder and the store in it, or memory.
 
-The engine asks a ``TaskHomes`` for the home of a task, restores into its store and closes it. Invariant: a home has
-exactly one open store, and ``wipe`` and ``set_aside`` replace it by an empty one.
+The engine asks a ``TaskHomes`` for the home of a task, restores into its store and closes it.
+Invariant: a home has exactly one open store, and ``wipe`` and ``set_aside`` replace it by an empty
+one.
 """
 
 import logging
@@ -83,7 +84,9 @@ class MemoryHomes:
 
 
 class FolderHome:
-    """A home in a folder that is locked for us. Damaged data is set aside, never read as fewer keys."""
+    """A home in a folder that is locked for us. Damaged data is set aside, never read as fewer
+    keys.
+    """
 
     def __init__(self, folder: TaskFolder, stores: Iterable[str]) -> None:
         self.folder, self._stores = folder, list(stores)
@@ -94,7 +97,9 @@ class FolderHome:
 
     def _set_aside(self, reason: str) -> None:
         kept = self.folder.set_aside(reason)
-        log.warning("state of task %s set aside as %s: %s", self.folder.path.name, kept.name, reason)
+        log.warning(
+            "state of task %s set aside as %s: %s", self.folder.path.name, kept.name, reason
+        )
         self.store = RocksStore(self.folder.store_path, self._stores)
 
     @property
@@ -132,11 +137,11 @@ class FolderHomes:
         return FolderHome(self._lock(task), names)
 
     def _lock(self, task: str) -> TaskFolder:
-        """A folder that another process holds is a zombie's: work in a private one, restored in full."""
+        """A folder that another process holds is a zombie's: work in a private one, restored in
+        full.
+        """
         try:
             return self.directory.lock_task(task)
         except StateLockedError as error:
             log.warning("task %s starts in a private folder: %s", task, error)
             return self.directory.fresh(task)
-
-

@@ -1,15 +1,16 @@
 """A store in three levels: what a task reads and writes between its functions and its database.
 
     cache    key → decoded value, uncommitted ones included; ``MISSING`` when known to be absent
-    dirty    keys changed since the last commit, in order of their first change
+    dirty    the same for keys changed since the last commit, in order of their first change
     pending  key → bytes (None: deleted): committed to the changelog, not yet in the StateStore
 
-A read goes cache → pending → StateStore. A write goes to cache and dirty; ``changelog`` encodes the dirty keys once
-each; ``committed`` moves them to pending; the task writes pending to the StateStore with the offsets it stands for.
-Invariant: dropping all dirty keys from the cache gives exactly the committed state, which is what ``rewind`` does.
+A read goes cache → pending → StateStore. A write goes to cache and dirty; ``changelog`` encodes the
+dirty keys once each; ``committed`` moves them to pending; the task writes pending to the StateStore
+with the offsets it stands for. Invariant: dropping all dirty keys from the cache gives exactly the
+committed state, which is what ``rewind`` does.
 
-Values of a mutable type are kept as bytes in the cache and decoded for each reader, so that a change in place can
-neither be lost nor leak out of a record that was undone.
+Values of a mutable type are kept as bytes in the cache and decoded for each reader, so that a
+change in place can neither be lost nor leak out of a record that was undone.
 """
 
 from bisect import bisect_left, insort
@@ -41,8 +42,8 @@ class Levels:
     """One store of one task. Keys are encoded; values are decoded by ``decode`` when first read."""
 
     __slots__ = (
-        "_indexed", "_ordered", "cache", "decode", "dirty", "encode", "mutable", "name", "pending",
-        "store", "undo",
+        "_exact", "_indexed", "_ordered", "_read", "cache", "decode", "dirty", "encode", "mutable", "name",
+        "pending", "store", "undo",
     )  # fmt: skip
 
     def __init__(
@@ -55,20 +56,36 @@ class Levels:
         mutable: bool,
         undo: Undo,
         indexed: bool = True,
+        exact: type | None = None,
     ) -> None:
-        """``indexed`` False: somebody writes cache and dirty directly, so each scan sorts anew."""
-        self.name, self.store, self.undo = name, store, undo
+        """Open the levels over a store.
+
+        Args:
+            mutable: values may change in place, so the cache holds their bytes.
+            undo: the record's journal.
+            indexed: False if somebody writes cache and dirty directly, so that each scan sorts
+            anew.
+            exact: a value of just this class is of the store's type, without a closer look.
+        """
+        self.name, self.undo = name, undo
+        self.attach(store)
         self._indexed = indexed
+        self._exact = {type(MISSING), exact}
         self.encode, self.decode, self.mutable = encode, decode, mutable
         self.cache: dict[bytes, Any] = {}
-        self.dirty: dict[bytes, None] = {}
+        self.dirty: dict[bytes, Any] = {}
         self.pending: dict[bytes, bytes | None] = {}
         self._ordered: list[bytes] | None = None
+
+    def attach(self, store: StateStore) -> None:
+        """Read from this store from now on: its first one, or an empty one in place of a wiped one."""
+        self.store = store
+        self._read = store.reader(self.name)
 
     # reading
     def load(self, key: bytes) -> Any:
         """Fetch a key that the cache does not hold; return what the cache holds from now on."""
-        raw = self.pending[key] if key in self.pending else self.store.get(self.name, key)
+        raw = self.pending[key] if key in self.pending else self._read(key)
         found = MISSING if raw is None else raw if self.mutable else self.decoded(raw)
         self.cache[key] = found
         return found
@@ -146,34 +163,45 @@ class Levels:
         cache[key] = entry
         if self._ordered is not None and key not in self.dirty and key not in self.pending:
             insort(self._ordered, key)
-        self.dirty[key] = None
+        self.dirty[key] = entry
 
     def restore(self, key: bytes, old: Any) -> None:
         """Undo one write; the key stays dirty: one changelog record too many does no harm."""
-        self.cache[key] = old
+        self.cache[key] = self.dirty[key] = old
 
     # commit
     def changelog(self) -> tuple[list[bytes | None], list[bytes | None]]:
-        """Return the dirty keys and their encoded values (None: deleted), once each."""
-        cache, encode = self.cache, self.encode
-        found = [cache[key] for key in self.dirty]
+        """Return the dirty keys and their encoded values (None: deleted), once each.
+
+        Raises:
+            SerdeError: a value does not fit the store's type: it could not be read back.
+        """
+        entries, encode = self.dirty.values(), self.encode
         if self.mutable:
-            values = [None if entry is MISSING else entry for entry in found]
+            values = [None if entry is MISSING else entry for entry in entries]
         else:
-            values = [None if entry is MISSING else encode(entry) for entry in found]
-        self._check_readable(values)
+            try:
+                values = [None if entry is MISSING else encode(entry) for entry in entries]
+            except Exception as error:
+                raise self._unfit(error) from error
+        if not set(map(type, entries)) <= self._exact:
+            self._check_readable(values)
         return [*self.dirty], values
 
     def _check_readable(self, values: list[bytes | None]) -> None:
-        """Refuse to write what could not be read back: a wrong type is found here, not after a restart."""
+        """Refuse to write what could not be read back: a wrong type is found here, not after a
+        restart.
+        """
         decode = self.decode
         try:
             for raw in values:
                 if raw is not None:
                     decode(raw)
         except Exception as error:
-            message = f"store {self.name!r} got a value that does not fit its type; {error}"
-            raise SerdeError(message) from error
+            raise self._unfit(error) from error
+
+    def _unfit(self, error: Exception) -> SerdeError:
+        return SerdeError(f"store {self.name!r} got a value that does not fit its type; {error}")
 
     def committed(self, keys: list[bytes | None], values: list[bytes | None]) -> None:
         """The changelog records are committed: dirty becomes pending."""
@@ -193,7 +221,9 @@ class Levels:
         self._ordered = None
 
     def shrink(self, entries_max: int) -> None:
-        """Evict the oldest entries when there are too many; only between commits, when none is dirty."""
+        """Evict the oldest entries when there are too many; only between commits, when none is
+        dirty.
+        """
         surplus = len(self.cache) - entries_max
         if surplus > 0 and not self.dirty:
             for key in [key for _, key in zip(range(surplus + entries_max // 10), self.cache)]:  # noqa: B905  # shorter one ends it

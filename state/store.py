@@ -1,10 +1,12 @@
-"""The StateStore port: what a task's database can do. Bytes in, bytes out; it knows nothing of Kafka.
+"""The StateStore port: what a task's database can do. Bytes in, bytes out; it knows nothing of
+Kafka.
 
-Invariant: ``write`` is atomic over all stores and the meta entries, so that data and the offsets it stands for are
-never apart. Bytes come from ``state.levels`` (encoded keys and values) and from restores.
+Invariant: ``write`` is atomic over all stores and the meta entries, so that data and the offsets it
+stands for are never apart. Bytes come from ``state.levels`` (encoded keys and values) and from
+restores.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, TypeAlias
 
 Changes: TypeAlias = Mapping[str, Mapping[bytes, bytes | None]]
@@ -15,6 +17,10 @@ class StateStore(Protocol):
     """One database a task, one key space a store."""
 
     def get(self, store: str, key: bytes) -> bytes | None: ...
+
+    def reader(self, store: str) -> Callable[[bytes], bytes | None]:
+        """``get`` of one store, without the look-ups that do not depend on the key."""
+        ...
 
     def scan(
         self, store: str, start: bytes, end: bytes | None, *, reverse: bool = False

@@ -8,7 +8,7 @@ and either reaches its end or raises; a write is applied as a whole or not at al
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from inspect import GEN_CLOSED, getgeneratorstate
 from itertools import pairwise
 from typing import NamedTuple, Protocol, TypeAlias
@@ -28,6 +28,10 @@ class Database(Protocol):
 
     def get(self, space: str, key: bytes) -> bytes | None:
         """Return the value of a key, or None."""
+        ...
+
+    def reader(self, space: str) -> Callable[[bytes], bytes | None]:
+        """``get`` of one space, for those that read it often."""
         ...
 
     def scan(
@@ -128,6 +132,10 @@ class Memory:
     def get(self, space: str, key: bytes) -> bytes | None:
         """Return the value of a key, or None."""
         return self._space(space).entries.get(key)
+
+    def reader(self, space: str) -> Callable[[bytes], bytes | None]:
+        """``get`` of one space."""
+        return lambda key: self.get(space, key)
 
     def scan(
         self, space: str, start: bytes, end: bytes | None, *, reverse: bool = False

@@ -7,8 +7,9 @@ Invariant: as for every ``Database``, **nothing is missing silently**, also afte
 found then is a prefix of what was written, batch by batch.
 """
 
+import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +48,8 @@ from streamfn.database import (
 from streamfn.errors import StateCorruptedError, StateError, StateLockedError
 
 __all__ = ["Changes", "Database", "Entry", "Memory", "Range", "Rocks", "Tuning", "shared_cache"]
+
+log = logging.getLogger("streamfn")
 
 SHARED_CACHE_BYTES = 64 << 20
 LOAD_FILE_BYTES = 64 << 20
@@ -183,21 +186,35 @@ class Rocks:
         except Exception as error:
             raise database_error(error, self._path) from error
 
+    def reader(self, space: str) -> Callable[[bytes], bytes | None]:
+        """``get`` of one space; after ``close`` it fails and holds nothing open."""
+        families, path = self._families, self._path
+
+        def read(key: bytes) -> bytes | None:
+            try:
+                return families[space].get(key)
+            except Exception as error:
+                raise database_error(error, path) from error
+
+        return read
+
     def scan(
         self, space: str, start: bytes, end: bytes | None, *, reverse: bool = False
     ) -> Iterator[Entry]:
         """Yield entries with ``start <= key < end`` as they are now."""
-        cursor = self._cursor(space, start, end)
+        bounds = _bounds(start, end)
+        cursor = self._cursor(space, bounds)
         if reverse:
             cursor.seek_to_last()
         else:
             cursor.seek(start)
-        scan = self._walk(cursor, start if reverse else None)
+        scan = self._walk(cursor, start if reverse else None, (bounds, start, end))
         next(scan)
         self._scans.add(scan)
         return scan
 
-    def _walk(self, cursor: RdictIter | None, down_to: bytes | None) -> Scan:
+    def _walk(self, cursor: RdictIter | None, down_to: bytes | None, kept: object) -> Scan:
+        """Step through a cursor; ``kept`` are its bounds, which it only points to."""
         assert cursor is not None
         valid, key, value = cursor.valid, cursor.key, cursor.value
         move = cursor.next if down_to is None else cursor.prev
@@ -222,7 +239,9 @@ class Rocks:
 
     def last(self, space: str, start: bytes, at_most: bytes) -> Entry | None:
         """Return the entry with the greatest key in ``start <= key <= at_most``."""
-        cursor = self._cursor(space, start, at_most + b"\0")
+        end = at_most + b"\0"
+        bounds = _bounds(start, end)
+        cursor = self._cursor(space, bounds)
         try:
             cursor.seek_to_last()
             found = (cursor.key(), cursor.value()) if cursor.valid() else None
@@ -231,16 +250,10 @@ class Rocks:
             raise database_error(error, self._path) from error
         return found if found and found[0] >= start else None
 
-    def _cursor(self, space: str, start: bytes, end: bytes | None) -> RdictIter:
+    def _cursor(self, space: str, bounds: ReadOptions) -> RdictIter:
         family = self._families.get(space)
         if family is None:
             raise self._missing(space)
-        bounds = ReadOptions()
-        if end is not None:
-            # They stop RocksDB from walking through tombstones behind them. Never one without the
-            # other: rocksdict takes a missing upper bound beside a lower one for the empty key.
-            bounds.set_iterate_lower_bound(start)
-            bounds.set_iterate_upper_bound(end)
         return family.iter(bounds)
 
     def _missing(self, space: str) -> Exception:
@@ -343,7 +356,26 @@ class Rocks:
         close_scans(self._scans)
         self._families.clear()
         self._handles.clear()
-        self._root.close()
+        try:
+            self._root.close()
+        except Exception as error:
+            # It is closed all the same. The write that failed has told; what was acknowledged
+            # before it stands in the write-ahead log.
+            log.warning("database closed after an error", extra={"error": str(error)})
+
+
+def _bounds(start: bytes, end: bytes | None) -> ReadOptions:
+    """Keep RocksDB from walking through tombstones outside of ``start`` and ``end``.
+
+    The caller keeps result and arguments alive as long as the iterator: rocksdict does not, and
+    the iterator would stop at whatever lies in their memory then.
+    """
+    bounds = ReadOptions()
+    if end is not None:
+        # Never one without the other: a missing upper bound beside a lower one is the empty key.
+        bounds.set_iterate_lower_bound(start)
+        bounds.set_iterate_upper_bound(end)
+    return bounds
 
 
 def _fill(batch: WriteBatch, family: ColumnFamily, entries: Mapping[bytes, bytes | None]) -> None:

@@ -1,0 +1,1 @@
+"""How a topology runs: compile, buffer, task, commit, restore, worker, supervisor."""

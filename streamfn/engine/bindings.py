@@ -1,0 +1,249 @@
+"""The injected parameters of a function, bound to one task's stores.
+
+One object a parameter lives as long as the task; ``bind`` points it at the record's key before each
+call, ``settle`` writes a ``Value`` back after it. Invariant: nothing reaches a store before the
+function has returned or, for a map or a store, without an entry in the journal, so that a record
+that raises leaves no trace.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from streamfn.engine.keys import KeyForm, to_object, to_store
+from streamfn.engine.scope import Scope
+from streamfn.errors import InternalError
+from streamfn.function.state import Context, Map, Store, Value
+from streamfn.graph.topology import Function, Parameter, Timer
+from streamfn.record import Headers
+from streamfn.state.keys import key_codec, prefix_end
+from streamfn.state.levels import MISSING, Levels
+
+
+class ValueBinding:
+    """A ``Value`` parameter: loaded before the call, written after it if it changed."""
+
+    def __init__(self, scope: Scope, parameter: Parameter, form: KeyForm) -> None:
+        assert parameter.store is not None and parameter.start is not None
+        self.levels = scope.levels[parameter.store.name]
+        self.start = parameter.start
+        self.store_key = to_store(form, parameter.store.key)
+        self.target: Value[Any] = Value(None)
+        self.target._start = self.start
+        self._key, self._entry = b"", MISSING
+        self._seed_raw = self.levels.encode(self.start()) if self.levels.mutable else b""
+
+    def bind(self, key: Any) -> None:
+        levels, box = self.levels, self.target
+        self._key = key = self.store_key(key)
+        cache = levels.cache
+        self._entry = entry = cache[key] if key in cache else levels.load(key)
+        if entry is MISSING:
+            box.value = box._seed = self.start()
+            box._state = 1
+        else:
+            box.value = levels.get(key) if levels.mutable else entry
+            box._state = 0
+
+    def settle(self) -> None:
+        entry = self.outcome()
+        changed = entry != self._entry if self.levels.mutable else entry is not self._entry
+        if changed:
+            self.levels.put_cached(self._key, entry)
+
+    def outcome(self) -> Any:
+        """What the cache is to hold after the call: a value, its bytes if mutable, or ``MISSING``."""
+        box, levels = self.target, self.levels
+        state, box._state = box._state, 0
+        untouched = state and box.value is box._seed
+        if not levels.mutable:
+            return MISSING if untouched else box.value
+        raw = levels.encode(box.value)
+        return MISSING if untouched and raw == self._seed_raw else raw
+
+
+class TaskStore(Store[Any, Any]):
+    """A task's whole store, as ``sf.Store``."""
+
+    __slots__ = ("_codec", "_levels")
+
+    def __init__(self, levels: Levels, key_type: object) -> None:
+        self._levels = levels
+        self._codec = key_codec(key_type)
+
+    def _get(self, key: Any) -> Any:
+        return self._levels.get(self._codec.encode(key))
+
+    def _put(self, key: Any, value: Any) -> None:
+        self._levels.put(self._codec.encode(key), value)
+
+    def _delete(self, key: Any) -> None:
+        self._levels.delete(self._codec.encode(key))
+
+    def _scan(self, start: Any, end: Any, reverse: bool) -> Iterator[tuple[Any, Any]]:
+        encode, decode = self._codec.encode, self._codec.decode
+        low = b"" if start is None else encode(start)
+        high = None if end is None else encode(end)
+        for key, value in self._levels.scan(low, high, reverse=reverse):
+            yield decode(key), value
+
+
+class TaskMap(Map[Any, Any]):
+    """The map under the current key, as ``sf.Map``: store keys are (record key, map key)."""
+
+    __slots__ = ("_end", "_levels", "_map_key", "_prefix")
+
+    def __init__(self, levels: Levels, map_key_type: object) -> None:
+        self._levels = levels
+        self._map_key = key_codec(map_key_type).component
+        self._prefix, self._end = b"", None
+
+    def _under(self, prefix: bytes) -> None:
+        self._prefix, self._end = prefix, prefix_end(prefix)
+
+    def _get(self, key: Any) -> Any:
+        return self._levels.get(self._prefix + self._map_key.encode(key))
+
+    def _put(self, key: Any, value: Any) -> None:
+        self._levels.put(self._prefix + self._map_key.encode(key), value)
+
+    def _delete(self, key: Any) -> None:
+        self._levels.delete(self._prefix + self._map_key.encode(key))
+
+    def _scan(self, start: Any, end: Any, reverse: bool) -> Iterator[tuple[Any, Any]]:
+        prefix, encode, decode = self._prefix, self._map_key.encode, self._map_key.decode
+        low = prefix if start is None else prefix + encode(start)
+        high = self._end if end is None else prefix + encode(end)
+        for key, value in self._levels.scan(low, high, reverse=reverse):
+            yield decode(key, len(prefix))[0], value
+
+
+class TableLookup:
+    """A table of the same partitioning, as ``sf.Lookup``; a key of another partition raises."""
+
+    __slots__ = ("_codec", "_levels", "_scope", "_topic_key", "_width")
+
+    def __init__(self, scope: Scope, levels: Levels, key_type: object, topic_key: Any) -> None:
+        self._scope, self._levels = scope, levels
+        self._codec = key_codec(key_type)
+        self._topic_key = topic_key
+        self._width = scope.subtopology.partitions
+
+    def get(self, key: Any, /) -> Any:
+        """Return the table's value for a key, or None."""
+        if self._width > 1:
+            self._check(key)
+        found = self._levels.get(self._codec.encode(key))
+        return None if found is MISSING else found
+
+    def _check(self, key: Any) -> None:
+        partition = self._scope.partition_of(self._topic_key.encode(key), self._width)
+        if partition != self._scope.partition:
+            message = (
+                f"look-up of key {key!r} in store {self._levels.name!r} belongs to another partition; "
+                f"got a record of partition {self._scope.partition}, the key is in {partition}; "
+                "look up the record's own key, or key the stream by it first"
+            )
+            raise LookupError(message)
+
+
+class TaskContext(Context[Any]):
+    """What a function may ask about its record, and where it may send more of them."""
+
+    __slots__ = ("_cursor", "_scope", "_send")
+
+    def __init__(self, scope: Scope, send: Callable[[Any], None]) -> None:
+        self._scope, self._cursor, self._send = scope, scope.cursor, send
+        self._now_ms = scope.clock.now_ms
+        self.key, self.timestamp_ms, self.emitted = None, 0, []
+
+    @property
+    def headers(self) -> Headers:
+        return self._cursor.headers
+
+    @property
+    def topic(self) -> str:
+        return self._cursor.source.topic
+
+    @property
+    def partition(self) -> int:
+        return self._scope.partition
+
+    @property
+    def offset(self) -> int:
+        return self._cursor.offset
+
+    @property
+    def stream_time_ms(self) -> int:
+        return max(self._scope.stream_time_ms, self._cursor.highest_timestamp_ms)
+
+    def emit(self, record: Any) -> None:
+        self._send(record)
+
+
+class Bound:
+    """All injected parameters of one function in one task, in call order."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        node: Function | Timer,
+        form: KeyForm,
+        send: Callable[[Any], None],
+        topic_keys: dict[str, Any],
+    ) -> None:
+        self.values: dict[str, ValueBinding] = {}
+        self.context: TaskContext | None = None
+        self.maps: list[tuple[TaskMap, Callable[[Any], bytes]]] = []
+        self.arguments: dict[str, Any] = {}
+        self._object = to_object(form)
+        for parameter in node.parameters:
+            self.arguments[parameter.name] = self._make(scope, parameter, form, send, topic_keys)
+
+    def _make(
+        self,
+        scope: Scope,
+        parameter: Parameter,
+        form: KeyForm,
+        send: Callable[[Any], None],
+        topic_keys: dict[str, Any],
+    ) -> Any:
+        if parameter.kind == "context":
+            self.context = TaskContext(scope, send)
+            return self.context
+        store = parameter.store
+        if store is None:
+            message = f"parameter {parameter.name!r} has no store"
+            raise InternalError(message)
+        levels = scope.levels[store.name]
+        if parameter.kind == "value":
+            binding = self.values[parameter.name] = ValueBinding(scope, parameter, form)
+            return binding.target
+        if parameter.kind == "map":
+            record_key, map_key = store.key.__args__  # type: ignore[attr-defined]  # tuple[K, K2]
+            made = TaskMap(levels, map_key)
+            object_, component = to_object(form), key_codec(record_key).component
+            self.maps.append((made, lambda key: component.encode(object_(key))))
+            return made
+        if parameter.kind == "lookup":
+            return TableLookup(scope, levels, store.key, topic_keys[store.name])
+        return TaskStore(levels, store.key)
+
+    def bind(self, key: Any, timestamp_ms: int) -> None:
+        """Point everything at a record's key."""
+        for value in self.values.values():
+            value.bind(key)
+        for made, prefix in self.maps:
+            made._under(prefix(key))
+        if self.context is not None:
+            self.context.key = self._object(key)
+            self.context.timestamp_ms = timestamp_ms
+
+    def settle(self) -> None:
+        """Write changed values; called once the function has returned."""
+        for value in self.values.values():
+            value.settle()
+
+    def reset(self) -> None:
+        """After a failure: no value is absent or deleted any more."""
+        for value in self.values.values():
+            value.target._state = 0

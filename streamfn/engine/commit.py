@@ -1,0 +1,172 @@
+"""The commit protocol: outputs, changed keys and positions become visible together or not at all.
+
+    begin → produce outputs and changelog → flush → send offsets → commit     in one burst, after
+    user code has run
+                                                                     └─ unknown? → new producer →
+                                                                     ask for the token
+
+Each transaction puts a unique token into the offset metadata of every participant, so that an
+outcome in doubt can be asked of the log: offsets alone cannot tell (protocol §1). Invariant: a
+participant is told ``committed`` exactly once for each transaction that the log holds, and never
+for one that it does not.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from streamfn.clock import Clock, Random
+from streamfn.config import Config
+from streamfn.connectors.log import Committed, Log
+from streamfn.errors import (
+    FencedError,
+    InternalError,
+    LogError,
+    RefusedError,
+    SerdeError,
+    UnknownOutcomeError,
+)
+from streamfn.metrics import Metrics
+from streamfn.record import TopicPartition
+
+R = TypeVar("R")
+
+COMMIT_DEADLINE_S = 60.0
+SUSPECT_AFTER_S = 0.35
+"""0.7 of the client's retry back-off: a slower call may have been sent twice on the same epoch."""
+
+
+class Participant(Protocol):
+    """A task or a feed: something with outputs, positions and state in the transaction."""
+
+    @property
+    def dirty(self) -> bool: ...
+
+    def emit(self, log: Log) -> None: ...
+
+    def offsets(self, token: str) -> dict[TopicPartition, Committed]: ...
+
+    def committed(self, token: str, ends: dict[TopicPartition, int]) -> None: ...
+
+
+class Rewind(Exception):  # a signal inside the engine
+    """The transaction is not committed: a new producer, and everything back to what is committed."""
+
+
+class Refused(Exception):  # a signal inside the engine
+    """The transaction holds a record that can never be sent; ``error`` says why."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Committer:
+    """One worker's transactions."""
+
+    def __init__(
+        self, log: Log, clock: Clock, random: Random, metrics: Metrics, config: Config
+    ) -> None:
+        self._log, self._clock, self._metrics, self._config = log, clock, metrics, config
+        self._incarnation = random.token()
+        self._sequence = 0
+        self.waiting_for = ""
+        """What a call is being retried for; "" when nothing is."""
+
+    def patiently(self, call: Callable[[], R], what: str) -> R:
+        """Call until it succeeds, backing off, as long as the log says that trying again makes
+        sense.
+        """
+        give_up_s = self._clock.monotonic_s() + COMMIT_DEADLINE_S
+        delay_s = 0.05
+        while True:
+            try:
+                result = call()
+            except LogError as error:
+                if not error.retriable or self._clock.monotonic_s() >= give_up_s:
+                    raise
+                self.waiting_for = f"{what}: {error}"
+                self._clock.sleep(delay_s)
+                delay_s = min(2.0, delay_s * 2)
+            else:
+                self.waiting_for = ""
+                return result
+
+    def open(self) -> None:
+        """Start a new epoch."""
+        self.patiently(self._log.open_producer, "a producer")
+
+    def commit(self, participants: Sequence[Participant]) -> None:
+        """Commit what the participants have.
+
+        Raises:
+            Rewind: not committed.
+            Refused: not committed, and the same records never will be.
+            LogError: not committed, and trying again makes no sense (a full disk).
+        """
+        started_s = self._clock.monotonic_s()
+        self._sequence += 1
+        token = f"{self._incarnation}:{self._sequence}"
+        offsets: dict[TopicPartition, Committed] = {}
+        for participant in participants:
+            offsets.update(participant.offsets(token))
+        ends, suspect = self._produce(participants, offsets)
+        suspect |= self._finish(token, offsets)
+        for participant in participants:
+            participant.committed(token, ends)
+        self._metrics.commits += 1
+        self._metrics.commit_s += self._clock.monotonic_s() - started_s
+        if suspect:
+            self.open()
+
+    def _produce(
+        self, participants: Sequence[Participant], offsets: Mapping[TopicPartition, Committed]
+    ) -> tuple[dict[TopicPartition, int], bool]:
+        try:
+            self._log.begin()
+            for participant in participants:
+                participant.emit(self._log)
+            ends = self._log.flush()
+            started_s = self._clock.monotonic_s()
+            self._log.send_offsets(offsets)
+        except (RefusedError, SerdeError) as error:
+            raise Refused(error) from error
+        except LogError as error:
+            if not error.retriable and not isinstance(error, FencedError):
+                raise
+            raise Rewind from error
+        return ends, self._clock.monotonic_s() - started_s >= SUSPECT_AFTER_S
+
+    def _finish(self, token: str, offsets: Mapping[TopicPartition, Committed]) -> bool:
+        """Commit; only here can the outcome be unknown. Return True if the producer is suspect."""
+        started_s = self._clock.monotonic_s()
+        try:
+            self.patiently(self._log.commit, "a commit")
+        except UnknownOutcomeError as error:
+            if not self._resolve(token, offsets):
+                if not error.retriable:
+                    raise
+                raise Rewind from error
+            return False
+        except LogError as error:
+            if not error.retriable and not isinstance(error, FencedError):
+                raise
+            raise Rewind from error
+        return self._clock.monotonic_s() - started_s >= SUSPECT_AFTER_S
+
+    def _resolve(self, token: str, offsets: Mapping[TopicPartition, Committed]) -> bool:
+        """Ask the log whether it holds the transaction: a new epoch settles it, the token tells."""
+        self.open()
+        found = self.patiently(lambda: self._log.committed(offsets), "committed positions")
+        tokens = {token_of(found[source].metadata) if source in found else "" for source in offsets}
+        if tokens == {token}:
+            return True
+        if token in tokens:
+            message = f"transaction {token} is committed in part; its participants hold {tokens}"
+            raise InternalError(message)
+        return False
+
+
+def token_of(metadata: str) -> str:
+    """The token in a committed position's metadata, or ""."""
+    return str(json.loads(metadata).get("token", "")) if metadata else ""

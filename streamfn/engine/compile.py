@@ -1,0 +1,93 @@
+"""The seam between a plan and what runs: a sub-topology and a scope in, one callable a source out.
+
+Linear chains become generated functions (``generate``), all others closures (``closures``).
+Invariant: which of the two ran can be told from speed only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from streamfn.engine.closures import Compiler
+from streamfn.engine.generate import generate, linear
+from streamfn.engine.scope import RunBatch, Scope
+from streamfn.graph.plan import Subtopology
+from streamfn.graph.topology import Function, Source, Timer
+from streamfn.record import Columns
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledChain:
+    """What runs for one source; ``marked`` are the columns that its marks belong to."""
+
+    source: Source
+    run: RunBatch
+    marked: tuple[Columns, ...]
+    text: str
+    """The generated code, or "" for closures."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledTimer:
+    """What runs when a timer is due."""
+
+    stage: str
+    timer: Timer
+    fire: Callable[[int], None]
+    marked: tuple[Columns, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """Everything that one task runs."""
+
+    chains: dict[str, CompiledChain]
+    timers: tuple[CompiledTimer, ...]
+
+
+def compile_task(scope: Scope, *, generated: bool = True) -> Compiled:
+    """Compile all chains and timers of a task; ``generated`` False uses closures throughout."""
+    compiler = Compiler(scope)
+    chains = {
+        source.topic.name: _chain(compiler, source, generated)
+        for source in scope.subtopology.sources
+    }
+    timers = tuple(
+        _timer(compiler, node, timer)
+        for node in scope.subtopology.nodes.values()
+        if isinstance(node, Function)
+        for timer in node.timers
+    )
+    bounds = tuple(compiler.bounds)
+
+    def reset() -> None:
+        for bound in bounds:
+            bound.reset()
+
+    scope.reset = reset
+    return Compiled(chains, timers)
+
+
+def _chain(compiler: Compiler, source: Source, generated: bool) -> CompiledChain:
+    made = generate(compiler, source) if generated else None
+    run, text = made or (compiler.batch(source), "")
+    return CompiledChain(source, run, tuple(compiler.touched_columns()), text)
+
+
+def _timer(compiler: Compiler, node: Function, timer: Timer) -> CompiledTimer:
+    compiler.touched = set()
+    fire = compiler.timer(node, timer)
+    return CompiledTimer(node.name, timer, fire, tuple(compiler.touched_columns()))
+
+
+def explain(sub: Subtopology, source: Source) -> str:
+    """Say how a source's chain is compiled and, for closures, why."""
+    nodes, why = linear(sub, source)
+    names = " → ".join(node.name for node in nodes)
+    return f"generated: {names}" if not why else f"closures: {why}"
+
+
+def stages_of(run: Any) -> dict[int, str]:
+    """Line → stage of a generated chain."""
+    found: dict[int, str] = getattr(run, "stages", {})
+    return found

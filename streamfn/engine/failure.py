@@ -1,0 +1,183 @@
+"""What becomes of a record that fails: which stage it was, what its policy says, what a dead letter
+holds.
+
+The stage is read off the traceback (a generated chain knows its lines, a closure bears its stage's
+name), so that nothing is spent on records that do not fail. Invariant: a dead letter holds the
+bytes of the record as it was read and headers that say where, why and when.
+"""
+
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from streamfn.engine import closures, steps
+from streamfn.engine.compile import CompiledTimer
+from streamfn.engine.generate import FILE_PREFIX
+from streamfn.engine.scope import Scope
+from streamfn.errors import InternalError, LogError, StageError, StateError, StopError
+from streamfn.graph.plan import Plan
+from streamfn.graph.topology import Function, Policy, Topology
+from streamfn.record import Columns, Headers, TopicPartition
+
+PACKAGE = str(Path(closures.__file__).parent.parent)
+_COMPILED = (closures.__file__, steps.__file__)
+FATAL = (StateError, LogError, InternalError, StopError)
+"""Errors that are not the record's: no policy applies."""
+
+
+class Parked(Exception):  # a signal inside the engine, never seen by a user
+    """The record is to be tried again later; the task waits, the others go on."""
+
+    def __init__(self, delay_ms: int, reason: str) -> None:
+        self.delay_ms, self.reason = delay_ms, reason
+
+
+def stage_of(error: BaseException, lines: Mapping[int, str], default: str) -> str:
+    """Return the stage that was running when the error was raised: the innermost one on the
+    traceback.
+    """
+    found = default
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_filename.startswith(FILE_PREFIX):
+            found = lines.get(trace.tb_lineno, found)
+        elif code.co_filename in _COMPILED and code.co_name not in _OWN_NAMES:
+            found = code.co_name
+        trace = trace.tb_next
+    return found
+
+
+_OWN_NAMES = frozenset(
+    {"run", "plain", "timed", "<lambda>", "__call__", "event_time", "check_key", "fire"}
+)
+
+
+def user_traceback(error: BaseException) -> str:
+    """Format an error with the user's own frames only."""
+    shown = traceback.TracebackException.from_exception(error)
+    own = [
+        frame
+        for frame in shown.stack
+        if not frame.filename.startswith((PACKAGE, FILE_PREFIX))
+        or f"{PACKAGE}/topologies" in frame.filename
+    ]
+    shown.stack = traceback.StackSummary.from_list(own)
+    return "".join(shown.format(chain=False))
+
+
+def policy_of(topology: Topology, stage: str) -> Policy:
+    """The stage's policy, with the application's where it says nothing."""
+    node, base = topology.nodes.get(stage), topology.policy
+    own = node.policy if isinstance(node, Function) else Policy()
+    return Policy(
+        own.on_error or base.on_error or "fail",
+        base.retries if own.retries is None else own.retries,
+        base.retry_backoff_ms if own.retry_backoff_ms is None else own.retry_backoff_ms,
+    )
+
+
+def stage_error(
+    error: Exception, stage: str, task: str, source: TopicPartition, offset: int, key: bytes | None
+) -> StageError:
+    """Make what a worker stops with under ``fail``; its cause is the user's own error."""
+    reason = f"key {key!r}: {type(error).__name__}: {error}"
+    made = StageError(stage, task, source.topic, source.partition, offset, reason)
+    made.__cause__ = error
+    return made
+
+
+def dead_letter_headers(
+    error: Exception, stage: str, task: str, source: TopicPartition, offset: int, now_ms: int
+) -> Headers:
+    """Say where, why and when a record failed."""
+    facts: dict[str, Any] = {
+        "streamfn.topic": source.topic,
+        "streamfn.partition": source.partition,
+        "streamfn.offset": offset,
+        "streamfn.task": task,
+        "streamfn.stage": stage,
+        "streamfn.error": type(error).__name__,
+        "streamfn.message": str(error)[:1000],
+        "streamfn.failed_at_ms": now_ms,
+    }
+    return tuple((name, str(fact).encode()) for name, fact in facts.items())
+
+
+class Failures:
+    """What a task does about its failing records; ``marked`` and ``lines`` are the running chain's."""
+
+    def __init__(self, scope: Scope, plan: Plan) -> None:
+        self._scope, self._plan = scope, plan
+        self.marked: Sequence[Columns] = ()
+        self.lines: Mapping[int, str] = {}
+        self._tried: tuple[TopicPartition, int] | None = None
+        self._tries = 0
+        scope.failed = self.failed
+
+    def failed(self, error: Exception, marks: Sequence[int]) -> None:
+        """Undo the current record as a whole, then retry it, drop it or stop, as its policy says.
+
+        Raises:
+            Parked: the record is to be tried again later.
+            StageError: the policy is to fail.
+        """
+        self.undo(marks)
+        if isinstance(error, FATAL):
+            raise error
+        cursor = self._scope.cursor
+        source, offset = cursor.source, cursor.offset
+        stage = stage_of(error, self.lines, source.topic)
+        policy = policy_of(self._plan.topology, stage)
+        self._retry(error, source, offset, policy)
+        if policy.on_error == "fail":
+            raise stage_error(error, stage, self._scope.task, source, offset, cursor.raw[0])
+        if policy.on_error == "dead_letter":
+            self._bury(error, stage, source, offset)
+        else:
+            self._scope.metrics.skipped += 1
+
+    def _retry(self, error: Exception, source: TopicPartition, offset: int, policy: Policy) -> None:
+        if self._tried != (source, offset):
+            self._tried, self._tries = (source, offset), 0
+        if self._tries >= (policy.retries or 0):
+            self._tried = None
+            return
+        self._tries += 1
+        self._scope.metrics.retries += 1
+        reason = f"retry {self._tries} of {policy.retries} of {source} at offset {offset}: {error}"
+        raise Parked((policy.retry_backoff_ms or 0) * 2 ** (self._tries - 1), reason)
+
+    def _bury(self, error: Exception, stage: str, source: TopicPartition, offset: int) -> None:
+        """Write the record as it was read to the dead letters; its own headers are added later."""
+        key, value, timestamp = self._scope.cursor.raw
+        now_ms = self._scope.clock.now_ms()
+        headers = dead_letter_headers(error, stage, self._scope.task, source, offset, now_ms)
+        letters = self._scope.output(self._plan.dead_letter_topic)
+        letters.add(key, value, timestamp, headers)
+        self._scope.metrics.dead_letters += 1
+
+    def undo(self, marks: Sequence[int]) -> None:
+        """Take back state and outputs of the current record."""
+        for levels, key, old in reversed(self._scope.undo):
+            levels.restore(key, old)
+        self._scope.undo.clear()
+        for columns, mark in zip(self.marked, marks, strict=False):
+            columns.cut(mark)
+        self._scope.reset()
+
+    def timer_failed(
+        self, error: Exception, marks: Sequence[int], timer: CompiledTimer, now_ms: int
+    ) -> None:
+        """Undo what a timer did; there is no record to bury, so it stops the worker or is counted."""
+        self.undo(marks)
+        if isinstance(error, FATAL):
+            raise error
+        if policy_of(self._plan.topology, timer.stage).on_error == "fail":
+            place = TopicPartition(f"timer {timer.timer.name}", self._scope.partition)
+            made = stage_error(error, timer.stage, self._scope.task, place, now_ms, None)
+            made.redo = True
+            raise made
+        self._scope.metrics.drop("failed timer", timer.stage)

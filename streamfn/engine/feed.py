@@ -1,0 +1,161 @@
+"""A feed: rows of a source outside the log (a file), written to a topic with the source's position.
+
+Rows come from ``connectors.source.Source`` and go into the worker's transaction together with a
+record of the position in a compacted internal topic, so that a load that is killed resumes without
+a double (protocol §5). Invariant: rows and position are in the same transaction, always.
+"""
+
+import json
+import logging
+
+from streamfn.clock import Clock
+from streamfn.connectors.log import Committed, Log
+from streamfn.connectors.source import Portion, Rejected, Source
+from streamfn.errors import StreamfnError
+from streamfn.graph.plan import Plan
+from streamfn.graph.topology import Feed, OnError
+from streamfn.metrics import Metrics
+from streamfn.record import Columns, TopicPartition
+
+log_ = logging.getLogger("streamfn")
+
+
+class RowError(StreamfnError):
+    """A row that makes no sense, under ``on_error`` fail."""
+
+    exit_code = 5
+
+
+class FeedTask:
+    """One feed's share in the worker's transactions."""
+
+    def __init__(
+        self, feed: Feed, plan: Plan, source: Source, log: Log, clock: Clock, metrics: Metrics
+    ) -> None:
+        self.feed, self._source, self._log = feed, source, log
+        self._clock, self._metrics = clock, metrics
+        self._dead_letter_topic = plan.dead_letter_topic
+        self._on_error: OnError = plan.topology.policy.on_error or "fail"
+        self._topic = TopicPartition(plan.position_topic(feed.name), 0)
+        self.at_end = self.dirty = False
+        self.rows = 0
+        self._position: bytes | None = None
+        self._columns, self._letters = Columns.empty(), Columns.empty()
+        self._sequence = 0
+        self._failed: RowError | None = None
+
+    def start(self) -> None:
+        """Open the source at the position that is committed."""
+        self._position = self._committed_position()
+        self._columns.clear()
+        self._letters.clear()
+        self.at_end = self.dirty = False
+        self._failed = None
+        self._source.open(self._position)
+
+    def _committed_position(self) -> bytes | None:
+        end = self._log.end_offsets([self._topic])[self._topic]
+        begin = self._log.begin_offsets([self._topic])[self._topic]
+        last: bytes | None = None
+        for batch in self._log.read(self._topic, max(begin, end - 100), end):
+            last = batch.values[-1] if len(batch) else last
+        self._sequence = end
+        return last
+
+    def step(self, rows_max: int) -> int:
+        """Read some rows into the next transaction; return how many.
+
+        Raises:
+            RowError: a row makes no sense and the policy is to fail; all before it is committed.
+        """
+        if self._failed is not None and not self.dirty:
+            raise self._failed
+        if self.at_end or self._failed is not None:
+            return 0
+        portion = self._source.read(rows_max)
+        if portion.rejected and self._on_error == "fail":
+            portion = self._up_to_rejected(rows_max)
+        for rejected in portion.rejected:
+            self._reject(rejected)
+        self._extend(portion.columns)
+        self._position, self.at_end = portion.position, portion.at_end
+        count = len(portion.columns) + (0 if self._failed else len(portion.rejected))
+        self.dirty |= count > 0
+        self._metrics.rows_loaded += len(portion.columns)
+        self.rows += count
+        return count
+
+    def _up_to_rejected(self, rows_max: int) -> Portion:
+        """Read the same rows again, but stop in front of the bad one: it is read anew after a cure."""
+        self._source.open(self._position)
+        columns, position = Columns.empty(), self._position
+        for _ in range(rows_max):
+            portion = self._source.read(1)
+            if portion.rejected:
+                return Portion(columns, portion.rejected, position or b"", False)
+            for row in zip(
+                portion.columns.keys,
+                portion.columns.values,
+                portion.columns.timestamps,
+                strict=True,
+            ):
+                columns.add(*row)
+            position = portion.position
+        return Portion(columns, (), position or b"", False)
+
+    def _extend(self, columns: Columns) -> None:
+        self._columns.keys.extend(columns.keys)
+        self._columns.values.extend(columns.values)
+        self._columns.timestamps.extend(columns.timestamps)
+
+    def _reject(self, rejected: Rejected) -> None:
+        self._metrics.rows_rejected += 1
+        where = f"feed {self.feed.name!r}, line {rejected.line}"
+        if self._on_error == "fail":
+            message = (
+                f"{where} makes no sense; {rejected.reason}; mend the file, or set "
+                "on_error='skip' or 'dead_letter'"
+            )
+            self._failed = self._failed or RowError(message)
+        elif self._on_error == "dead_letter":
+            facts = {
+                "streamfn.feed": self.feed.name,
+                "streamfn.topic": self.feed.topic.name,
+                "streamfn.line": str(rejected.line),
+                "streamfn.message": rejected.reason[:1000],
+                "streamfn.failed_at_ms": str(self._clock.now_ms()),
+            }
+            headers = tuple((name, text.encode()) for name, text in facts.items())
+            self._letters.add(None, rejected.raw, self._clock.now_ms(), headers)
+            self._metrics.dead_letters += 1
+        else:
+            self._metrics.skipped += 1
+            log_.warning("%s skipped: %s", where, rejected.reason)
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes read and bytes in total."""
+        return self._source.progress()
+
+    # the transaction
+    def emit(self, log: Log) -> None:
+        """Put the rows and the position into the transaction."""
+        if len(self._columns):
+            log.emit(self.feed.topic.name, None, self._columns)
+        if len(self._letters):
+            log.emit(self._dead_letter_topic, None, self._letters)
+        key, now_ms = self.feed.name.encode(), self._clock.now_ms()
+        log.emit(self._topic.topic, 0, Columns([key], [self._position], [now_ms], {}))
+
+    def offsets(self, token: str) -> dict[TopicPartition, Committed]:
+        """The number of positions written so far, with the transaction's token."""
+        return {self._topic: Committed(self._sequence + 1, json.dumps({"token": token}))}
+
+    def committed(self, token: str, ends: dict[TopicPartition, int]) -> None:
+        """Rows and position are in the log."""
+        self._sequence += 1
+        self._columns.clear()
+        self._letters.clear()
+        self.dirty = False
+
+    def close(self) -> None:
+        self._source.close()

@@ -1,0 +1,62 @@
+"""Finding the one record that cannot be sent: the same offsets failing again is not doubt but a bad
+record.
+
+When the log refuses a transaction for what is in it, the tasks are rewound and replay with half as
+many records, down to one; that one then fails by its stage's policy as if its function had raised
+(protocol §1.5). Invariant: a record is condemned only if a transaction of it alone was refused.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from streamfn.engine.failure import stage_error
+from streamfn.engine.task import Task
+from streamfn.errors import SerdeError, StopError
+from streamfn.record import TopicPartition
+
+
+class Narrowing:
+    """``limit`` is the most records the next transaction may hold; None when nothing is wrong."""
+
+    def __init__(self) -> None:
+        self.limit: int | None = None
+        self._until: dict[TopicPartition, int] = {}
+        self._condemned: set[tuple[TopicPartition, int]] = set()
+
+    def refused(self, error: Exception, tasks: Sequence[Task], records: int) -> None:
+        """A transaction of so many records was refused: halve, or condemn its only record.
+
+        Raises:
+            StopError: no record is to blame (a timer or a feed made what cannot be sent).
+            StageError: not even the record's dead letter can be sent.
+        """
+        if records == 0:
+            message = f"what a timer or a feed wrote cannot be sent; {error}; mend it and run again"
+            raise StopError(message) from error
+        if records == 1:
+            self._condemn(error, tasks)
+            return
+        for task in tasks:
+            for source, position in task.positions.items():
+                self._until[source] = max(position, self._until.get(source, 0))
+        self.limit = max(1, records // 2)
+
+    def _condemn(self, error: Exception, tasks: Iterable[Task]) -> None:
+        task = next(task for task in tasks if task.last_done is not None)
+        assert task.last_done is not None
+        source, offset = task.last_done
+        reason = SerdeError(str(error))
+        if (source, offset) in self._condemned:
+            raise stage_error(reason, source.topic, task.name, source, offset, None) from error
+        self._condemned.add((source, offset))
+        task.condemned[source, offset] = reason
+        self.limit = 1
+
+    def committed(self, tasks: Sequence[Task]) -> None:
+        """A transaction went through; behind the trouble the limit falls."""
+        if self.limit is None:
+            return
+        positions = {s: p for task in tasks for s, p in task.positions.items()}
+        if all(positions.get(source, at) >= at for source, at in self._until.items()):
+            self.limit = None
+            self._until.clear()
+            self._condemned.clear()

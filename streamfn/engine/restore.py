@@ -1,0 +1,216 @@
+"""Bring a task's stores to the end of their changelogs before it runs, a slice at a time.
+
+Committed changelog records go into the store; other tasks run between the slices. The end is the
+*uncommitted* one, asked after the stable input positions, so that nothing a predecessor committed
+can be missed (protocol §2.6). Invariant: when ``step`` says done, the stores equal the changelogs
+folded up to the committed positions.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from itertools import chain
+
+from streamfn.clock import Clock
+from streamfn.config import Config
+from streamfn.connectors.log import Committed, Log
+from streamfn.engine.task import Task
+from streamfn.errors import StateCorruptedError, StateTypeError, StopError
+from streamfn.metrics import Metrics
+from streamfn.record import Batch, TopicPartition
+from streamfn.serde import fingerprint, incompatibility, type_name
+
+log_ = logging.getLogger("streamfn")
+
+FORMAT_VERSION = 1
+
+
+class Restore:
+    """The restore of one task; ``step`` until it is done."""
+
+    def __init__(
+        self,
+        task: Task,
+        log: Log,
+        clock: Clock,
+        metrics: Metrics,
+        config: Config,
+        committed: Mapping[TopicPartition, Committed],
+    ) -> None:
+        self.task, self._log, self._clock = task, log, clock
+        self._metrics, self._config = metrics, config
+        self._committed = committed
+        self._changelogs = {
+            name: TopicPartition(task.plan.changelog(name), task.partition)
+            for name in task.subtopology.stores
+        }
+        self._ends = log.end_offsets(self._changelogs.values())
+        self._started_s = clock.monotonic_s()
+        self._reads: list[tuple[str, Iterator[Batch], bool]] = []
+        self._at: dict[str, int] = {}
+        self.remaining = 0
+        """Changelog offsets still to read, for progress."""
+        self._prepare()
+
+    @staticmethod
+    def known_sources(task: Task, log: Log) -> list[str]:
+        """Topics that the task's state has read: their positions must be known.
+
+        A store that is gone says nothing; then records in its changelog say that there was one.
+        """
+        try:
+            meta = task.home.store.meta()
+        except StateCorruptedError:
+            meta = {}
+        if "sources" in meta:
+            return list(json.loads(meta["sources"]))
+        changelogs = [
+            TopicPartition(task.plan.changelog(name), task.partition)
+            for name in task.subtopology.stores
+        ]
+        written = log.end_offsets(changelogs)
+        return [source.topic for source in task.sources] if any(written.values()) else []
+
+    # what is there
+    def _prepare(self) -> None:
+        meta = self._checked_meta()
+        self._check_types(meta)
+        begins = self._log.begin_offsets(self._changelogs.values())
+        bulk = False
+        for name, changelog in self._changelogs.items():
+            known = meta.get(f"changelog:{name}")
+            start = int(known) if known is not None else begins[changelog]
+            end = self._ends[changelog]
+            self._at[name] = start
+            if start < end and not (known is not None and self._is_level(meta)):
+                bulk |= known is None
+                self.remaining += end - start
+                self._reads.append((name, self._log.read(changelog, start, end), known is None))
+        if bulk:
+            self.task.home.begin_restore()
+
+    def _checked_meta(self) -> dict[str, bytes]:
+        """The store's meta entries; of a store that cannot be trusted none, as it is wiped."""
+        home = self.task.home
+        try:
+            meta = home.store.meta()
+            reason = "a restore was not finished" if home.was_restoring else self._distrust(meta)
+        except StateCorruptedError as error:
+            meta, reason = {}, str(error)
+        if not reason:
+            return meta
+        home.wipe(reason)
+        for levels in self.task.scope.levels.values():
+            levels.attach(home.store)
+        home.end_restore()
+        return {}
+
+    def _distrust(self, meta: Mapping[str, bytes]) -> str:
+        """Say why the store cannot be brought up to date from where it is, or ""."""
+        if not meta:
+            return ""
+        if meta.get("identity") != self._identity():
+            return "it belongs to another application, log, changelog or format"
+        away_ms = self._clock.now_ms() - int(meta.get("level_at_ms", b"0"))
+        if not self._is_level(meta) and away_ms > self._config.delete_retention_ms // 2:
+            return (
+                f"it is {away_ms // 3_600_000} hours old: its changelog may have dropped tombstones"
+            )
+        begins = self._log.begin_offsets(self._changelogs.values())
+        for name, changelog in self._changelogs.items():
+            at = int(meta.get(f"changelog:{name}", begins[changelog]))
+            if not begins[changelog] <= at <= self._ends[changelog]:
+                return f"{changelog} now holds {begins[changelog]} to {self._ends[changelog]}, not {at}"
+        return ""
+
+    def _is_level(self, meta: Mapping[str, bytes]) -> bool:
+        """True if the store holds exactly the last committed transaction: the token says so."""
+        tokens = {json.loads(c.metadata)["token"] for c in self._committed.values() if c.metadata}
+        return tokens == {meta.get("token", b"").decode()}
+
+    def _identity(self) -> bytes:
+        topics = self._log.topics()
+        facts = {
+            "format": FORMAT_VERSION,
+            "application": self.task.plan.application,
+            "cluster": self._log.cluster_id,
+        }
+        known = {name: topics[tp.topic].id for name, tp in self._changelogs.items()}
+        old = json.loads(self.task.home.store.meta().get("identity", b"{}")).get("changelogs", {})
+        facts["changelogs"] = dict(sorted({**old, **known}.items()))
+        return json.dumps(facts, sort_keys=True).encode()
+
+    def _check_types(self, meta: Mapping[str, bytes]) -> None:
+        """Refuse a store whose values the program can no longer read, before anything is written."""
+        for name, spec in self.task.subtopology.stores.items():
+            old, new = meta.get(f"type:{name}"), fingerprint(spec.value)
+            why = incompatibility(old.decode(), new) if old is not None else None
+            if why:
+                message = (
+                    f"store {name!r} holds values of another type; {why}; now {type_name(spec.value)}: "
+                    f"restore the old type, or drop the state: streamfn reset --store {name}"
+                )
+                raise StateTypeError(message)
+
+    # reading on
+    def step(self, records_max: int) -> bool:
+        """Restore up to so many records; True when the task is level."""
+        while self._reads and records_max > 0:
+            name, batches, bulk = self._reads[0]
+            taken = list(self._take(batches, records_max))
+            if not taken:
+                self._reads.pop(0)
+                self._at[name] = self._ends[self._changelogs[name]]
+                continue
+            records_max -= self._apply(name, taken, bulk)
+        if self._reads:
+            self._check_deadline()
+            return False
+        self._finish()
+        return True
+
+    def _take(self, batches: Iterator[Batch], records_max: int) -> Iterator[Batch]:
+        while records_max > 0 and (batch := next(batches, None)) is not None:
+            records_max -= len(batch)
+            self._started_s = self._clock.monotonic_s()
+            yield batch
+
+    def _apply(self, name: str, taken: list[Batch], bulk: bool) -> int:
+        store, count = self.task.home.store, sum(len(batch) for batch in taken)
+        pairs = chain.from_iterable(zip(b.keys, b.values, strict=True) for b in taken)
+        entries = {key: value for key, value in pairs if key is not None}
+        at = taken[-1].next_offset
+        if bulk:
+            store.load(name, entries.items())
+        else:
+            store.write({name: entries}, {f"changelog:{name}": str(at).encode()})
+        self._metrics.restored_records += count
+        self.remaining -= at - self._at[name]
+        self._at[name] = at
+        return count
+
+    def _check_deadline(self) -> None:
+        """Waiting for ever for the end of a changelog would look like running: stop instead."""
+        waited_s = self._clock.monotonic_s() - self._started_s
+        if waited_s * 1000 > self._config.restore_timeout_ms:
+            name = self._reads[0][0]
+            message = (
+                f"task {self.task.name!r} cannot restore store {name!r}; its changelog "
+                f"{self._changelogs[name]} gave nothing for {waited_s:.0f} s at offset "
+                f"{self._at[name]} of {self._ends[self._changelogs[name]]}; check the log, then start again"
+            )
+            raise StopError(message)
+
+    def _finish(self) -> None:
+        meta: dict[str, bytes | None] = {
+            f"changelog:{name}": str(at).encode() for name, at in self._at.items()
+        }
+        meta["identity"] = self._identity()
+        meta["level_at_ms"] = str(self._clock.now_ms()).encode()
+        meta["sources"] = json.dumps([source.topic for source in self.task.sources]).encode()
+        for name, spec in self.task.subtopology.stores.items():
+            meta[f"type:{name}"] = fingerprint(spec.value).encode()
+        self.task.home.store.write({}, meta)
+        self.task.home.end_restore()
+        self.task.restored(self._at)
+        log_.info("task %s restored, %d changelogs", self.task.name, len(self._at))

@@ -1,0 +1,134 @@
+"""What a task lends to its compiled chains: stores, output columns, the journal, and where it is in
+its input.
+
+Invariant: everything here belongs to one task and one thread. A record that fails is undone by
+replaying ``undo`` backwards and cutting the output columns back; nothing else that a record changes
+lives outside these two.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from operator import length_hint
+from typing import Any, TypeAlias
+
+from streamfn.clock import Clock
+from streamfn.graph.plan import Subtopology
+from streamfn.metrics import Metrics
+from streamfn.record import Batch, Columns, Headers, TopicPartition
+from streamfn.serde import is_immutable, state_serde
+from streamfn.state.levels import Levels, Undo
+from streamfn.state.store import StateStore
+
+Row: TypeAlias = tuple[bytes | None, bytes | None, int]
+Run: TypeAlias = Callable[[Any, Any, int], None]
+"""A compiled node: ``run(key, value, timestamp_ms)``."""
+RunBatch: TypeAlias = Callable[[Iterator[Row]], None]
+"""A compiled chain: processes rows of its source, one ``try`` a record."""
+
+NO_SOURCE = TopicPartition("", -1)
+
+
+class Cursor:
+    """Where the task is in its input; the row is found from what the values' iterator has left.
+
+    So the hot loop counts nothing, and yet a failing record knows its offset.
+    """
+
+    __slots__ = ("_batch", "_highest", "_seen", "_stop", "_values", "source")
+
+    def __init__(self) -> None:
+        self.source = NO_SOURCE
+        self._batch: Batch | None = None
+        self._values: Iterator[Any] = iter(())
+        self._stop = self._seen = 0
+        self._highest = -1
+
+    def rows(self, batch: Batch, start: int, stop: int) -> Iterator[Row]:
+        """Iterate over rows ``start`` to ``stop`` of a batch, remembering the place."""
+        whole = start == 0 and stop == len(batch)
+        keys, values, timestamps = batch.keys, batch.values, batch.timestamps
+        if not whole:
+            keys, values = keys[start:stop], values[start:stop]
+            timestamps = timestamps[start:stop]
+        self.source, self._batch, self._stop = batch.source, batch, stop
+        self._seen, self._highest = start, -1
+        self._values = iter(values)
+        return zip(keys, self._values, timestamps, strict=False)
+
+    def leave(self) -> None:
+        """No record is being processed (a timer runs)."""
+        self.source, self._batch = NO_SOURCE, None
+
+    @property
+    def index(self) -> int:
+        """The current row of the batch."""
+        return self._stop - length_hint(self._values) - 1
+
+    @property
+    def offset(self) -> int:
+        return -1 if self._batch is None else self._batch.offsets[self.index]
+
+    @property
+    def headers(self) -> Headers:
+        if self._batch is None or self._batch.headers is None:
+            return ()
+        return self._batch.headers[self.index]
+
+    @property
+    def highest_timestamp_ms(self) -> int:
+        """The highest timestamp of the rows begun so far; -1 when no record is being processed."""
+        if self._batch is None:
+            return -1
+        upto = self.index + 1
+        if upto > self._seen:
+            self._highest = max(self._highest, *self._batch.timestamps[self._seen : upto])
+            self._seen = upto
+        return self._highest
+
+    @property
+    def raw(self) -> Row:
+        """Key, value and timestamp of the current record as they were read."""
+        assert self._batch is not None, "no record is being processed"
+        at, batch = self.index, self._batch
+        return batch.keys[at], batch.values[at], batch.timestamps[at]
+
+
+@dataclass(slots=True)
+class Scope:
+    """One task's belongings, as its chains see them."""
+
+    task: str
+    partition: int
+    subtopology: Subtopology
+    levels: dict[str, Levels]
+    undo: Undo
+    metrics: Metrics
+    clock: Clock
+    partition_of: Callable[[bytes, int], int]
+    failed: Callable[[Exception, Sequence[int]], None] = field(init=False)
+    """Undo the current record and apply its policy; raises if the task is to park or stop."""
+    reset: Callable[[], None] = field(init=False)
+    """Bring the injected values back in order after a failure."""
+    cursor: Cursor = field(default_factory=Cursor)
+    outputs: dict[str, Columns] = field(default_factory=dict[str, Columns])
+    stream_time_ms: int = -1
+
+    def output(self, topic: str) -> Columns:
+        """The columns for a topic; all sinks of the topic share them."""
+        return self.outputs.setdefault(topic, Columns.empty())
+
+
+_SCALARS = (int, float, str, bytes, bool)
+
+
+def open_levels(sub: Subtopology, store: StateStore, undo: Undo) -> dict[str, Levels]:
+    """Open the levels of all stores of a task over its database."""
+    made: dict[str, Levels] = {}
+    for name, spec in sub.stores.items():
+        serde = state_serde(spec.value)
+        made[name] = Levels(
+            name, store, serde.encode, serde.decode,
+            mutable=not is_immutable(spec.value), undo=undo, indexed=spec.kind != "value",
+            exact=spec.value if isinstance(spec.value, type) and spec.value in _SCALARS else None,
+        )  # fmt: skip
+    return made

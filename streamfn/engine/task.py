@@ -1,0 +1,332 @@
+"""A task: one sub-topology over partition *i* of its inputs. Buffer → chains → stores and output
+columns.
+
+    created ──▶ restoring ──▶ running ◀──▶ suspended
+       │            │            │             │
+       └────────────┴─────┬──────┴─────────────┘
+                          ▼
+                        closed
+
+Batches come from the worker's ``poll``; outputs, changed keys and positions go into the worker's
+transaction. Invariant: a task has no mutable fact outside what a commit writes and a rewind takes
+back: stores, outputs, positions and stream time are state; what it otherwise remembers (retries,
+timers due on the wall clock) changes no answer.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any, Final
+
+from streamfn.clock import Clock
+from streamfn.config import Config
+from streamfn.connectors.log import Committed, Log
+from streamfn.engine.buffer import Buffer, Slice
+from streamfn.engine.compile import Compiled, CompiledTimer, compile_task, stages_of
+from streamfn.engine.failure import Failures, Parked
+from streamfn.engine.scope import Scope, open_levels
+from streamfn.engine.steps import merge_time
+from streamfn.engine.timers import Timers
+from streamfn.errors import InternalError
+from streamfn.graph.plan import Plan, Subtopology
+from streamfn.metrics import Metrics
+from streamfn.record import Batch, Columns, TopicPartition
+from streamfn.state.home import TaskHome
+from streamfn.state.levels import Undo
+
+
+class TaskState(Enum):
+    """Where a task is in its life."""
+
+    CREATED = "created"
+    RESTORING = "restoring"
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    CLOSED = "closed"
+
+
+_NEXT: Final = {
+    TaskState.CREATED: {TaskState.RESTORING, TaskState.CLOSED},
+    TaskState.RESTORING: {TaskState.RUNNING, TaskState.CLOSED},
+    TaskState.RUNNING: {TaskState.SUSPENDED, TaskState.CLOSED},
+    TaskState.SUSPENDED: {TaskState.RUNNING, TaskState.CLOSED},
+    TaskState.CLOSED: set[TaskState](),
+}
+
+CHUNK_ROWS_MAX: Final = 1_000
+FAST_CHUNK_S: Final = 0.01
+
+
+class Task:
+    """One task; its worker calls everything here from one thread."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        sub: Subtopology,
+        partition: int,
+        home: TaskHome,
+        clock: Clock,
+        metrics: Metrics,
+        partition_of: Callable[[bytes, int], int],
+        config: Config,
+        *,
+        generated: bool = True,
+    ) -> None:
+        self.plan, self.subtopology, self.partition = plan, sub, partition
+        self.name = f"{sub.name}_{partition}"
+        self.home, self._clock, self._metrics, self._config = home, clock, metrics, config
+        self.state = TaskState.CREATED
+        self.sources = [
+            TopicPartition(topic, partition)
+            for topic, width in sub.source_partitions.items()
+            if partition < width
+        ]
+        self.positions: dict[TopicPartition, int] = {}
+        self.buffer = Buffer(self.sources, config.max_task_idle_ms)
+        undo: Undo = []
+        self.scope = Scope(
+            self.name, partition, sub, open_levels(sub, home.store, undo), undo, metrics, clock,
+            partition_of,
+        )  # fmt: skip
+        self._failures = Failures(self.scope, plan)
+        self.compiled: Compiled = compile_task(self.scope, generated=generated)
+        self.condemned: dict[tuple[TopicPartition, int], Exception] = {}
+        """Records that cannot be sent: they fail instead of being run."""
+        self.parked_until_s = 0.0
+        self.parked_reason = ""
+        self.last_done: tuple[TopicPartition, int] | None = None
+        """The last record processed since the last commit."""
+        self._moved = False
+        self._chunk_rows = 64
+        self._sent: dict[str, tuple[list[bytes | None], list[bytes | None]]] = {}
+        self._changelog_ends: dict[str, int] = {}
+        self._counted: dict[str, tuple[int, int]] = {}
+        self._timers = Timers(self.compiled.timers, self._fire)
+        self._token = ""
+
+    def transition_to(self, state: TaskState) -> None:
+        """The only way to change state."""
+        if state not in _NEXT[self.state]:
+            message = f"task {self.name!r} cannot go from {self.state.value} to {state.value}"
+            raise InternalError(message)
+        self.state = state
+
+    # input
+    def add(self, batch: Batch) -> None:
+        """Take a batch; where the topic has an event time of its own, that is its timestamps."""
+        topic = self.compiled.chains[batch.source.topic].source.topic
+        if topic.timestamp is not None:
+            for row, raw in enumerate(batch.values):
+                batch.timestamps[row] = merge_time(topic, raw, batch.timestamps[row])
+        self.buffer.add(batch)
+
+    def process(
+        self, deadline_s: float, caught_up: Callable[[TopicPartition], bool], rows_max: int
+    ) -> int:
+        """Run what may run until the deadline, in order; return how many records were done."""
+        done, now_ms = 0, self._clock.now_ms()
+        started_s = self._clock.monotonic_s()
+        if started_s < self.parked_until_s:
+            return 0
+        self.parked_reason = ""
+        while done < rows_max and started_s < deadline_s:
+            limit = min(self._chunk_rows, rows_max - done)
+            found = self.buffer.next(limit, caught_up, now_ms)
+            if found is None:
+                break
+            try:
+                done += self._run(found)
+            except Parked as parked:
+                self.parked_reason = parked.reason
+                self.parked_until_s = self._clock.monotonic_s() + parked.delay_ms / 1000
+                break
+            ended_s = self._clock.monotonic_s()
+            self._adapt_chunk(ended_s - started_s)
+            started_s = ended_s
+        return done
+
+    def _adapt_chunk(self, seconds: float) -> None:
+        """Slow functions get small chunks, so that the loop is never long away from its duties."""
+        if seconds < FAST_CHUNK_S:
+            self._chunk_rows = min(CHUNK_ROWS_MAX, self._chunk_rows * 2)
+        else:
+            self._chunk_rows = max(1, self._chunk_rows // 2)
+
+    def _run(self, found: Slice) -> int:
+        """Run a slice, up to the record that moves stream time over a timer; then fire it."""
+        batch, start = found.batch, found.start
+        before_ms = self.scope.stream_time_ms
+        stop = self._timers.stop_row(batch, start, found.stop, before_ms)
+        if batch.headers is not None or self.condemned:
+            stop = start + 1
+        chain = self.compiled.chains[batch.source.topic]
+        self._failures.marked, self._failures.lines = chain.marked, stages_of(chain.run)
+        self._moved = True
+        cursor = self.scope.cursor
+        rows = cursor.rows(batch, start, stop)
+        done = start
+        try:
+            if stop == start + 1:
+                self._run_one(batch, start, rows, chain.run)
+            else:
+                chain.run(rows)
+            done = stop
+        finally:  # a record that stops the task is not done, those before it are
+            self._advance(batch, start, max(done, cursor.index) if done < stop else stop)
+            cursor.leave()
+        self._timers.fire_stream(before_ms, self.scope.stream_time_ms)
+        return stop - start
+
+    def _run_one(self, batch: Batch, row: int, rows: Any, run: Callable[[Any], None]) -> None:
+        """Run one record: one that may be condemned, or whose headers go on to its outputs."""
+        headers = () if batch.headers is None else batch.headers[row]
+        before = {topic: len(columns) for topic, columns in self.scope.outputs.items()}
+        error = self.condemned.get((batch.source, batch.offsets[row]))
+        if error is not None:
+            next(rows)
+            self._failures.failed(error, ())
+            del self.condemned[batch.source, batch.offsets[row]]
+        else:
+            run(rows)
+        if headers:
+            for topic, columns in self.scope.outputs.items():
+                for new in range(before.get(topic, 0), len(columns)):
+                    columns.headers[new] = headers + columns.headers.get(new, ())
+
+    def _advance(self, batch: Batch, start: int, stop: int) -> None:
+        """Rows ``start`` to ``stop`` are done: the position and stream time move."""
+        if stop == start:
+            return
+        at_end = stop == len(batch)
+        self.positions[batch.source] = batch.next_offset if at_end else batch.offsets[stop]
+        highest = max(
+            batch.timestamps if stop - start == len(batch) else batch.timestamps[start:stop]
+        )
+        self.scope.stream_time_ms = max(self.scope.stream_time_ms, highest)
+        self.last_done = batch.source, batch.offsets[stop - 1]
+        self._metrics.records += stop - start
+        self.buffer.advance(batch.source, stop - start)
+
+    # timers
+    def fire_wall_timers(self) -> None:
+        """Fire what is due on the wall clock, between records."""
+        if self._clock.monotonic_s() >= self.parked_until_s:
+            self._timers.fire_wall(self._clock.now_ms())
+
+    def _fire(self, timer: CompiledTimer, now_ms: int) -> None:
+        self._failures.marked, self._moved = timer.marked, True
+        marks = [len(columns) for columns in timer.marked]
+        try:
+            timer.fire(now_ms)
+            self.scope.undo.clear()
+        except Exception as error:
+            self._failures.timer_failed(error, marks, timer, now_ms)
+
+    # commit
+    @property
+    def dirty(self) -> bool:
+        """True if there is anything to commit."""
+        return self._moved
+
+    def output_bytes(self) -> int:
+        """Bytes of outputs that wait for the commit; counts only what came since it was last asked."""
+        for topic, columns in self.scope.outputs.items():
+            rows, counted = self._counted.get(topic, (0, 0))
+            if rows != len(columns):
+                rows = min(rows, len(columns))
+                new = sum(map(len, filter(None, columns.values[rows:])))
+                self._counted[topic] = len(columns), counted + new
+        return sum(counted for _, counted in self._counted.values())
+
+    def emit(self, log: Log) -> None:
+        """Put outputs and the changed keys, once each, into the transaction."""
+        for topic, columns in self.scope.outputs.items():
+            if len(columns):
+                log.emit(topic, None, columns)
+        now_ms = self._clock.now_ms()
+        self._sent = {}
+        for name, levels in self.scope.levels.items():
+            if levels.dirty:
+                keys, values = self._sent[name] = levels.changelog()
+                columns = Columns(keys, values, [now_ms] * len(keys), {})
+                log.emit(self.plan.changelog(name), self.partition, columns)
+
+    def offsets(self, token: str) -> dict[TopicPartition, Committed]:
+        """Positions of all inputs, each with the token of the transaction and stream time."""
+        text = json.dumps({"token": token, "stream_time_ms": self.scope.stream_time_ms})
+        return {source: Committed(self.positions[source], text) for source in self.sources}
+
+    def committed(self, token: str, ends: dict[TopicPartition, int]) -> None:
+        """The transaction is committed: what was dirty is pending now."""
+        for name, (keys, values) in self._sent.items():
+            self.scope.levels[name].committed(keys, values)
+            self._changelog_ends[name] = ends[
+                TopicPartition(self.plan.changelog(name), self.partition)
+            ]
+            self._metrics.changelog_records += len(keys)
+        for columns in self.scope.outputs.values():
+            self._metrics.outputs += len(columns)
+            columns.clear()
+        self._counted.clear()
+        self._sent, self._moved, self.last_done = {}, False, None
+        self._token = token
+        for levels in self.scope.levels.values():
+            levels.shrink(self._config.cache_entries_max)
+
+    def write_store(self) -> None:
+        """Write what is pending, with the offsets it stands for, in one batch."""
+        meta: dict[str, bytes | None] = {
+            f"changelog:{name}": str(end).encode() for name, end in self._changelog_ends.items()
+        }
+        meta["token"] = self._token.encode()
+        meta["stream_time_ms"] = str(self.scope.stream_time_ms).encode()
+        meta["level_at_ms"] = str(self._clock.now_ms()).encode()
+        levels = self.scope.levels
+        self.home.store.write({name: level.pending for name, level in levels.items()}, meta)
+        for level in levels.values():
+            level.written()
+
+    @property
+    def has_committed(self) -> bool:
+        """False until the start positions are committed: the first transaction, before any record."""
+        return bool(self._token)
+
+    def touch(self) -> None:
+        """Have the positions committed even if nothing was processed."""
+        self._moved = True
+
+    @property
+    def pending_entries(self) -> int:
+        """Committed changes that wait to be written to the database."""
+        return sum(len(levels.pending) for levels in self.scope.levels.values())
+
+    def begin(self, positions: dict[TopicPartition, int], metadata: Iterable[str]) -> None:
+        """Take the committed positions and stream time as the present."""
+        self.positions = dict(positions)
+        marks = [json.loads(text) for text in metadata if text]
+        self.scope.stream_time_ms = max((m["stream_time_ms"] for m in marks), default=-1)
+        self._token = next((m["token"] for m in marks), "")
+
+    def restored(self, ends: dict[str, int]) -> None:
+        """The stores hold everything up to these changelog offsets."""
+        self._changelog_ends = dict(ends)
+
+    def rewind(self, positions: dict[TopicPartition, int], metadata: Iterable[str]) -> None:
+        """Forget what was not committed; the worker seeks its inputs back to ``positions``."""
+        for levels in self.scope.levels.values():
+            levels.rewind()
+        for columns in self.scope.outputs.values():
+            columns.clear()
+        self._counted.clear()
+        self.scope.undo.clear()
+        self.buffer.clear()
+        self.scope.reset()
+        self._sent, self._moved, self.last_done = {}, False, None
+        self.begin(positions, metadata)
+
+    def close(self) -> None:
+        """Release the stores; whatever is not committed is gone."""
+        if self.state is not TaskState.CLOSED:
+            self.transition_to(TaskState.CLOSED)
+            self.home.close()

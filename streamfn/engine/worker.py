@@ -1,0 +1,370 @@
+"""The worker: one loop over poll → tasks → commit, the same on Kafka, the embedded log, the test
+driver and a simulator.
+
+Records come from ``Log.poll`` and go to the task that owns their partition; what tasks and feeds
+have made goes out in one transaction a commit interval. It does no I/O of its own and has one
+thread. Invariant: whatever goes wrong, there is one way back: a new producer, and every task
+rewound to what is committed.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from streamfn.clock import Clock, Random
+from streamfn.config import Config
+from streamfn.connectors.log import Log
+from streamfn.connectors.source import Source
+from streamfn.engine.chores import Chores
+from streamfn.engine.commit import Committer, Participant, Refused, Rewind
+from streamfn.engine.feed import FeedTask, RowError
+from streamfn.engine.narrowing import Narrowing
+from streamfn.engine.restore import Restore
+from streamfn.engine.task import Task, TaskState
+from streamfn.engine.topics import ensure_topics, start_positions
+from streamfn.errors import StageError, StreamfnError
+from streamfn.graph.plan import Plan, Subtopology
+from streamfn.graph.topology import Feed
+from streamfn.metrics import Metrics
+from streamfn.record import TopicPartition
+from streamfn.state.home import TaskHomes
+
+log_ = logging.getLogger("streamfn")
+
+FEED_ROWS = 2_000
+
+
+class Slot(Protocol):
+    """The worker's place on this machine: it remembers where the worker was if it crashes."""
+
+    def note_position(self, task: str, topic: str, offset: int) -> None: ...
+
+    def forget_crash(self, task: str) -> None: ...
+
+
+class Worker:
+    """One worker. ``step`` is one round of the loop; ``run`` goes round until told to stop."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        log: Log,
+        homes: TaskHomes,
+        clock: Clock,
+        random: Random,
+        config: Config,
+        *,
+        partition_of: Callable[[bytes, int], int],
+        open_feed: Callable[[Feed], Source] = lambda feed: feed.open(),
+        slot: Slot | None = None,
+        beat: Callable[[float], None] = lambda now_s: None,
+        create_user_topics: bool = True,
+        generated: bool = True,
+    ) -> None:
+        self.plan, self.config, self.metrics = plan, config, Metrics()
+        self._log, self._homes, self._clock = log, homes, clock
+        self._partition_of, self._open_feed = partition_of, open_feed
+        self._slot, self._beat, self._generated = slot, beat, generated
+        self._create_user_topics = create_user_topics
+        self.committer = Committer(log, clock, random, self.metrics, config)
+        self.tasks: dict[str, Task] = {}
+        self.restores: dict[str, Restore] = {}
+        self.feeds: list[FeedTask] = []
+        self.stopping = False
+        self._owners: dict[TopicPartition, Task] = {}
+        self._paused: set[TopicPartition] = set()
+        self._arrived: list[int] = []
+        self._narrowing = Narrowing()
+        self._chores = Chores(self.plan, log, clock, config)
+        self._last_commit_s = self._last_store_s = clock.monotonic_s()
+        self._transaction_records = 0
+        self._rewinds_in_a_row = 0
+        self._busy = True
+
+    # life
+    def start(self) -> None:
+        """Check the log, open a producer, join the group, open the feeds."""
+        self._log.join(self.plan.application, self.plan.tokens, self)
+        ensure_topics(
+            self.plan, self._log, self.config, create_user_topics=self._create_user_topics
+        )
+        self.committer.open()
+        for feed in self.plan.topology.feeds:
+            task = FeedTask(
+                feed, self.plan, self._open_feed(feed), self._log, self._clock, self.metrics
+            )
+            task.start()
+            self.feeds.append(task)
+
+    def run(
+        self, *, until_end: bool = False, each_round: Callable[[], None] = lambda: None
+    ) -> None:
+        """Work until ``stop`` or, with ``until_end``, until all inputs are processed.
+
+        Raises:
+            StageError: a record failed under ``on_error`` fail; all before it is committed.
+        """
+        while not self.stopping and not (until_end and self.finished):
+            self.step()
+            each_round()
+
+    def stop(self) -> None:
+        """Have ``run`` return after this round; safe in a signal handler."""
+        self.stopping = True
+
+    def close(self, *, commit: bool = True) -> None:
+        """Commit, write the stores, leave the group; without ``commit`` drop what is not committed."""
+        if commit:
+            self.commit()
+        else:
+            for feed in self.feeds:
+                feed.dirty = False
+        self._release(list(self.tasks.values()))
+        self._log.leave()
+        for feed in self.feeds:
+            feed.close()
+
+    # the round
+    def step(self) -> None:
+        """Go round once: poll, restore, process, feed, timers, commit if it is time."""
+        self._beat(self._clock.monotonic_s())
+        for batch in self._log.poll(self._poll_timeout_s()):
+            task = self._owners.get(batch.source)
+            if task is not None:
+                task.add(batch)
+                self._pause_if_full(task, batch.source)
+        self._take_arrived()
+        try:
+            done = self._restore() + self._process() + self._feed()
+            for task in self._running():
+                task.fire_wall_timers()
+        except (StageError, RowError) as error:
+            if not (isinstance(error, StageError) and error.redo):
+                self.commit()
+            raise
+        self._busy = done > 0
+        if self._commit_due():
+            self.commit()
+        self._write_stores()
+        self._chores.run(self._running())
+
+    def _poll_timeout_s(self) -> float:
+        """Wait for records only if there is nothing else to do, and not past the next commit."""
+        if self._busy or self._arrived or self.restores:
+            return 0.0
+        timeout_s = self.config.poll_timeout_ms / 1000
+        if not self._dirty():
+            return timeout_s
+        due_s = self._last_commit_s + self.config.commit_interval_ms / 1000
+        return max(0.0, min(timeout_s, due_s - self._clock.monotonic_s()))
+
+    def _running(self) -> list[Task]:
+        return [task for task in self.tasks.values() if task.state is TaskState.RUNNING]
+
+    def _process(self) -> int:
+        deadline_s = self._clock.monotonic_s() + self.config.process_slice_ms / 1000
+        done = 0
+        for task in self._running():
+            budget = self._budget() - done
+            if budget <= 0:
+                break
+            self._note(task)
+            before = self.metrics.records
+            try:
+                task.process(deadline_s, self.caught_up, budget)
+            finally:
+                done += self.metrics.records - before
+                self._transaction_records += self.metrics.records - before
+            self._resume_if_drained(task)
+        return done
+
+    def _budget(self) -> int:
+        limit = self._narrowing.limit or self.config.transaction_records_max
+        return limit - self._transaction_records
+
+    def _note(self, task: Task) -> None:
+        """Leave word of where we are, for the case that this record kills the process."""
+        if self._slot is not None and len(task.buffer):
+            source = task.sources[0]
+            self._slot.note_position(task.name, source.topic, task.positions[source])
+
+    def _feed(self) -> int:
+        if self._narrowing.limit is not None:
+            return 0
+        return sum(feed.step(FEED_ROWS) for feed in self.feeds)
+
+    def caught_up(self, source: TopicPartition) -> bool:
+        """True if there is nothing earlier to come: the end is reached and no feed adds to the
+        topic.
+        """
+        return self._log.caught_up(source) and not any(
+            feed.feed.topic.name == source.topic and not feed.at_end for feed in self.feeds
+        )
+
+    def _pause_if_full(self, task: Task, source: TopicPartition) -> None:
+        if task.buffer.count(source) >= self.config.buffer_records_max:
+            self._log.pause([source])
+            self._paused.add(source)
+
+    def _resume_if_drained(self, task: Task) -> None:
+        for source in task.sources:
+            if source in self._paused:
+                if task.buffer.count(source) < self.config.buffer_records_max // 2:
+                    self._log.resume([source])
+                    self._paused.discard(source)
+
+    # state of the whole
+    @property
+    def quiet(self) -> bool:
+        """True if a further round would change nothing at this time."""
+        if self._busy or self._arrived or self.restores or (self._dirty() and self._commit_due()):
+            return False
+        return all(map(self._log.caught_up, self._owners))
+
+    @property
+    def finished(self) -> bool:
+        """True if every input is processed and committed, and nothing waits to be tried again."""
+        return (
+            self.quiet
+            and not self._dirty()
+            and all(feed.at_end for feed in self.feeds)
+            and not any(task.parked_reason or len(task.buffer) for task in self._running())
+        )
+
+    # commit
+    def _dirty(self) -> list[Participant]:
+        dirty: list[Participant] = [task for task in self._running() if task.dirty]
+        return dirty + [feed for feed in self.feeds if feed.dirty]
+
+    def _commit_due(self) -> bool:
+        if self._narrowing.limit is not None or self._budget() <= 0:
+            return True
+        elapsed_s = self._clock.monotonic_s() - self._last_commit_s
+        if elapsed_s * 1000 >= self.config.commit_interval_ms:
+            return True
+        return sum(t.output_bytes() for t in self._running()) > self.config.transaction_bytes_max
+
+    def commit(self) -> None:
+        """Commit what tasks and feeds have made; after any failure go back to what is committed."""
+        participants = self._dirty()
+        if participants:
+            try:
+                self.committer.commit(participants)
+            except Refused as refused:
+                self._narrowing.refused(refused.error, self._running(), self._transaction_records)
+                self._rewind()
+            except Rewind as rewind:
+                log_.warning("transaction not committed, rewinding: %s", rewind.__cause__)
+                self._rewind()
+            else:
+                self._committed(participants)
+        self._last_commit_s = self._clock.monotonic_s()
+
+    def _committed(self, participants: Sequence[Participant]) -> None:
+        self._transaction_records = self._rewinds_in_a_row = 0
+        self._narrowing.committed(self._running())
+        if self._slot is not None:
+            for task in participants:
+                if isinstance(task, Task):
+                    self._slot.forget_crash(task.name)
+
+    def _rewind(self) -> None:
+        """The one way out of all trouble."""
+        self.metrics.rewinds += 1
+        if self._rewinds_in_a_row and self._narrowing.limit is None:
+            self._clock.sleep(min(5.0, 0.05 * 2**self._rewinds_in_a_row))
+        self._rewinds_in_a_row += 1
+        self._transaction_records = 0
+        self.committer.open()
+        for task in self._running():
+            found = start_positions(self.plan, task.sources, self._log, self.config, ())
+            task.rewind(
+                {s: c.offset for s, c in found.items()}, [c.metadata for c in found.values()]
+            )
+            for source, position in found.items():
+                self._log.seek(source, position.offset)
+            self._log.resume(task.sources)
+            self._paused.difference_update(task.sources)
+        for feed in self.feeds:
+            feed.start()
+
+    def _write_stores(self) -> None:
+        """Write committed changes to the databases, every few commits: the changelog has them."""
+        now_s = self._clock.monotonic_s()
+        due = (now_s - self._last_store_s) * 1000 >= self.config.store_interval_ms
+        if due:
+            self._last_store_s = now_s
+        for task in self._running():
+            if task.pending_entries > (0 if due else self.config.pending_entries_max):
+                task.write_store()
+
+    # assignment
+    def assigned(self, tokens: list[int]) -> None:
+        """Remember the tokens; their tasks are made outside the log's callback."""
+        self._arrived += tokens
+
+    def revoked(self, tokens: list[int]) -> None:
+        """Commit and hand over."""
+        self.commit()
+        self.lost(tokens)
+
+    def lost(self, tokens: list[int]) -> None:
+        """Drop the tasks of these tokens with all that is not committed."""
+        self._arrived = [token for token in self._arrived if token not in tokens]
+        self._release([task for task in self.tasks.values() if task.partition in tokens])
+
+    def _release(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            if task.state is TaskState.RUNNING and task.pending_entries:
+                task.write_store()
+            self._log.unassign(source for source in task.sources if source in self._owners)
+            for source in task.sources:
+                self._owners.pop(source, None)
+                self._paused.discard(source)
+            self.restores.pop(task.name, None)
+            del self.tasks[task.name]
+            task.close()
+
+    def _take_arrived(self) -> None:
+        tokens, self._arrived = self._arrived, []
+        for token in tokens:
+            for sub in self.plan.subtopologies:
+                if token < sub.partitions:
+                    self._open_task(sub, token)
+
+    def _open_task(self, sub: Subtopology, partition: int) -> None:
+        name = f"{sub.name}_{partition}"
+        home = self._homes.open(name, sub.stores)
+        try:
+            task = Task(
+                self.plan, sub, partition, home, self._clock, self.metrics, self._partition_of,
+                self.config, generated=self._generated,
+            )  # fmt: skip
+            known = Restore.known_sources(task, self._log)
+            found = start_positions(self.plan, task.sources, self._log, self.config, known)
+            task.begin(
+                {s: c.offset for s, c in found.items()}, [c.metadata for c in found.values()]
+            )
+            task.transition_to(TaskState.RESTORING)
+            restore = Restore(task, self._log, self._clock, self.metrics, self.config, found)
+        except StreamfnError:
+            home.close()
+            raise
+        self.tasks[name], self.restores[name] = task, restore
+
+    def _restore(self) -> int:
+        """Restore a slice of each task that needs it; other tasks run on in between."""
+        for name, restore in list(self.restores.items()):
+            if restore.step(self.config.restore_slice_records):
+                del self.restores[name]
+                self._begin_task(restore.task)
+        return len(self.restores)
+
+    def _begin_task(self, task: Task) -> None:
+        task.transition_to(TaskState.RUNNING)
+        self._log.assign(task.positions)
+        self._owners.update(dict.fromkeys(task.sources, task))
+        task.touch()
+        self._busy = True
+        if not task.has_committed:
+            self.commit()
