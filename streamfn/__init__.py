@@ -1,7 +1,7 @@
 """Plain Python functions as event-driven stages over Kafka topics, with local state, exactly once.
 
-The public names and nothing else: ``import streamfn as sf``. ``sf.testing`` is loaded when first
-asked for.
+The public names and nothing else: ``import streamfn as sf``. ``sf.testing`` and ``sf.Results`` are
+loaded when first asked for.
 """
 
 from importlib import import_module
@@ -29,6 +29,7 @@ from streamfn.serde import BYTES, FLOAT64, INT32, INT64, JSON, STRING, Serde, ms
 
 if TYPE_CHECKING:
     from streamfn import testing
+    from streamfn.results import Results
 
 __version__ = "0.1.0"
 
@@ -49,6 +50,7 @@ __all__ = [
     "Mistake",
     "Outgoing",
     "Record",
+    "Results",
     "Serde",
     "SerdeError",
     "StageError",
@@ -69,8 +71,10 @@ __all__ = [
 if not TYPE_CHECKING:  # for a type checker, a module with __getattr__ has every name
 
     def __getattr__(name: str) -> object:
-        """Load ``streamfn.testing`` only for those who test."""
+        """Load what brings the engine only for those who use it."""
         if name == "testing":
             return import_module("streamfn.testing")
+        if name == "Results":
+            return import_module("streamfn.results").Results
         message = f"module 'streamfn' has no attribute {name!r}"
         raise AttributeError(message)

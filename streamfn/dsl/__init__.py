@@ -1,0 +1,1 @@
+"""Streams, tables, groups, windows and joins: what a user writes, turned into a topology."""

@@ -1,0 +1,1 @@
+"""A user's function: its signature, and what it asks for (Value, Map, Store, Context, Lookup)."""
