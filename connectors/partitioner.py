@@ -8,6 +8,7 @@ and librdkafka's ``murmur2_random`` would choose.
 
 from collections.abc import Sequence
 from struct import Struct
+from typing import cast
 
 MEMO_SIZE = 1 << 18
 _MASK = 0xFFFFFFFF
@@ -61,7 +62,8 @@ class Partitioner:
         """Return for each partition which rows go there, in order."""
         rows: list[list[int]] = [[] for _ in range(count)]
         add = [partition.append for partition in rows]
-        hashes = list(map(self._memo.get, keys))  # type: ignore[arg-type]  # None is never a key of it
+        remembered = cast("dict[bytes | None, int]", self._memo)  # None is never a key of it
+        hashes: list[int | None] = list(map(remembered.get, keys))
         null = self._nulls % count
         for row, hashed in enumerate(hashes):
             if hashed is not None:

@@ -7,7 +7,6 @@ one.
 
 import logging
 from collections.abc import Iterable
-from typing import Protocol
 
 from streamfn.database import Space
 from streamfn.errors import StateCorruptedError, StateLockedError
@@ -15,39 +14,9 @@ from streamfn.state.directory import StateDirectory
 from streamfn.state.folders import TaskFolder
 from streamfn.state.memory import MemoryStore
 from streamfn.state.rocksdb import RocksStore
-from streamfn.state.store import StateStore
+from streamfn.state.store import StateStore, TaskHome
 
 log = logging.getLogger("streamfn")
-
-
-class TaskHome(Protocol):
-    """One task's data, open."""
-
-    @property
-    def store(self) -> StateStore: ...
-
-    @property
-    def was_restoring(self) -> bool:
-        """True if a bulk load was begun and not ended: the data is in pieces."""
-        ...
-
-    def begin_restore(self) -> None:
-        """Mark the data as incomplete until ``end_restore``."""
-        ...
-
-    def end_restore(self) -> None: ...
-
-    def wipe(self, reason: str) -> None:
-        """Go on with an empty store."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class TaskHomes(Protocol):
-    """Opens homes."""
-
-    def open(self, task: str, stores: Iterable[str]) -> TaskHome: ...
 
 
 class MemoryHome:

@@ -57,3 +57,33 @@ class StateStore(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class TaskHome(Protocol):
+    """One task's data, open."""
+
+    @property
+    def store(self) -> StateStore: ...
+
+    @property
+    def was_restoring(self) -> bool:
+        """True if a bulk load was begun and not ended: the data is in pieces."""
+        ...
+
+    def begin_restore(self) -> None:
+        """Mark the data as incomplete until ``end_restore``."""
+        ...
+
+    def end_restore(self) -> None: ...
+
+    def wipe(self, reason: str) -> None:
+        """Go on with an empty store."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class TaskHomes(Protocol):
+    """Opens homes."""
+
+    def open(self, task: str, stores: Iterable[str]) -> TaskHome: ...

@@ -22,13 +22,13 @@ LIBRARY = ("streamfn", *LINKED)
 TEXT_SUFFIXES = {".cfg", ".ini", ".in", ".json", ".md", ".py", ".sh", ".toml", ".txt", ".yml", ""}
 
 LAYERS = (
-    {"errors", "record", "serde", "clock", "config", "metrics", "rocks"},
+    {"errors", "record", "serde", "clock", "config", "metrics", "database", "rocks"},
     {"state", "connectors"},
     {"graph"},
     {"function"},
     {"dsl"},
     {"engine"},
-    {"app", "testing", "replay"},
+    {"app", "results", "run", "testing", "replay"},
     {"cli", "__main__"},
     {"topologies"},
 )
@@ -36,13 +36,15 @@ RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 APART = {"state", "connectors"}  # of one layer, and yet neither may know the other
 BELOW_A_PORT = {"engine", "state", "connectors", "graph", "function", "dsl"}
 
-COMPOSERS = {"app", "testing", "cli"}
+COMPOSERS = {"app", "results", "run", "testing", "cli"}
 CONCRETE = {  # module prefix → the rooms that may name it
     "streamfn.connectors.embedded": COMPOSERS | {"connectors"},
     "streamfn.connectors.kafka": COMPOSERS | {"connectors"},
     "streamfn.connectors.files": COMPOSERS | {"connectors"},
+    "streamfn.state.home": COMPOSERS | {"state"},
     "streamfn.state.rocksdb": COMPOSERS | {"state"},
     "streamfn.state.memory": COMPOSERS | {"state"},
+    "streamfn.database": COMPOSERS | {"connectors", "state"},
     "streamfn.rocks": COMPOSERS | {"connectors", "state"},
 }
 NEVER = {"threading", "_thread", "random", "asyncio.run", "time.sleep", "time.time", "time.time_ns"}

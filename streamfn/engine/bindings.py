@@ -6,8 +6,11 @@ function has returned or, for a map or a store, without an entry in the journal,
 that raises leaves no trace.
 """
 
+# pyright: reportPrivateUsage=false
+# The engine drives the slots of what it injects; users are not to touch them.
+
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 from streamfn.engine.keys import KeyForm, to_object, to_store
 from streamfn.engine.scope import Scope
@@ -95,9 +98,11 @@ class TaskMap(Map[Any, Any]):
     def __init__(self, levels: Levels, map_key_type: object) -> None:
         self._levels = levels
         self._map_key = key_codec(map_key_type).component
-        self._prefix, self._end = b"", None
+        self._prefix = b""
+        self._end: bytes | None = None
 
-    def _under(self, prefix: bytes) -> None:
+    def under(self, prefix: bytes) -> None:
+        """Point at the entries under a record's key."""
         self._prefix, self._end = prefix, prefix_end(prefix)
 
     def _get(self, key: Any) -> Any:
@@ -219,7 +224,7 @@ class Bound:
             binding = self.values[parameter.name] = ValueBinding(scope, parameter, form)
             return binding.target
         if parameter.kind == "map":
-            record_key, map_key = store.key.__args__  # type: ignore[attr-defined]  # tuple[K, K2]
+            record_key, map_key = get_args(store.key)
             made = TaskMap(levels, map_key)
             object_, component = to_object(form), key_codec(record_key).component
             self.maps.append((made, lambda key: component.encode(object_(key))))
@@ -233,7 +238,7 @@ class Bound:
         for value in self.values.values():
             value.bind(key)
         for made, prefix in self.maps:
-            made._under(prefix(key))
+            made.under(prefix(key))
         if self.context is not None:
             self.context.key = self._object(key)
             self.context.timestamp_ms = timestamp_ms

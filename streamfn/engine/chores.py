@@ -28,7 +28,8 @@ class Chores:
     def __init__(self, plan: Plan, log: Log, clock: Clock, config: Config) -> None:
         self._plan, self._log, self._clock = plan, log, clock
         self._trim_s = config.repartition_trim_interval_ms / 1000
-        self._last_s = dict.fromkeys(("trim", "check", "refresh"), clock.monotonic_s())
+        now_s = clock.monotonic_s()
+        self._last_s: dict[str, float] = {"trim": now_s, "check": now_s, "refresh": now_s}
         self._repartitions = {
             topic.name for topic in plan.internal_topics if topic.purpose == "repartition"
         }

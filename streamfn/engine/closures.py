@@ -36,6 +36,9 @@ from streamfn.record import Columns
 from streamfn.serde import as_key_serde
 from streamfn.state.levels import MISSING
 
+_OUTGOING: Any = Outgoing
+"""Untyped, as a check against the generic class would make the record's types partly unknown."""
+
 
 class Sender:
     """Sends records of a function's topics; ``timestamp_ms`` is for records without their own."""
@@ -46,7 +49,8 @@ class Sender:
         self._stage, self._ways, self.timestamp_ms = stage, ways, 0
 
     def __call__(self, record: Any) -> None:
-        topic = record.topic.name if type(record) is Outgoing else None
+        """Send one; anything but a record of a declared topic is a failing record."""
+        topic: str | None = record.topic if type(record) is _OUTGOING else None
         if topic not in self._ways:
             got = f"a record of topic {topic!r}" if topic else f"{type(record).__name__}"
             message = (
@@ -247,7 +251,7 @@ class Compiler:
         onward = fan_out([*sinks, self.children(node, form)])
 
         def run(key: Any, value: Any, timestamp: int) -> None:
-            if type(value) is Outgoing:
+            if type(value) is _OUTGOING:
                 send(value)
             elif several:
                 message = (

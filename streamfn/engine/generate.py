@@ -184,7 +184,7 @@ class Chain:
         journalled.
         """
         for made, prefix in bound.maps:
-            under, of = self.name("under", made._under), self.name("prefix", prefix)
+            under, of = self.name("under", made.under), self.name("prefix", prefix)
             self.line(f"{under}({of}({self.key}))")
         self.journalled |= any(p.kind in ("map", "store") for p in node.parameters)
         self.immediate |= bound.context is not None and bool(node.sinks)

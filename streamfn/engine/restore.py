@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from itertools import chain
+from typing import Any
 
 from streamfn.clock import Clock
 from streamfn.config import Config
@@ -130,7 +131,7 @@ class Restore:
 
     def _identity(self) -> bytes:
         topics = self._log.topics()
-        facts = {
+        facts: dict[str, Any] = {
             "format": FORMAT_VERSION,
             "application": self.task.plan.application,
             "cluster": self._log.cluster_id,

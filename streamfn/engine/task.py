@@ -31,7 +31,7 @@ from streamfn.errors import InternalError
 from streamfn.graph.plan import Plan, Subtopology
 from streamfn.metrics import Metrics
 from streamfn.record import Batch, Columns, TopicPartition
-from streamfn.state.home import TaskHome
+from streamfn.state.store import TaskHome
 from streamfn.state.levels import Undo
 
 

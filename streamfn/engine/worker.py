@@ -27,7 +27,7 @@ from streamfn.graph.plan import Plan, Subtopology
 from streamfn.graph.topology import Feed
 from streamfn.metrics import Metrics
 from streamfn.record import TopicPartition
-from streamfn.state.home import TaskHomes
+from streamfn.state.store import TaskHomes
 
 log_ = logging.getLogger("streamfn")
 
@@ -195,10 +195,11 @@ class Worker:
 
     def caught_up(self, source: TopicPartition) -> bool:
         """True if there is nothing earlier to come: the end is reached and no feed adds to the
-        topic.
+        topic, nor holds rows of it that are not committed yet.
         """
         return self._log.caught_up(source) and not any(
-            feed.feed.topic.name == source.topic and not feed.at_end for feed in self.feeds
+            feed.feed.topic.name == source.topic and (feed.dirty or not feed.at_end)
+            for feed in self.feeds
         )
 
     def _pause_if_full(self, task: Task, source: TopicPartition) -> None:

@@ -1,0 +1,1 @@
+"""The product measured: one command, every output verified, ratios of interleaved runs."""
