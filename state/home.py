@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 
 from streamfn.database import Space
-from streamfn.errors import StateCorruptedError, StateLockedError
+from streamfn.errors import StateCorruptedError, StreamfnError
 from streamfn.state.directory import StateDirectory
 from streamfn.state.folders import TaskFolder
 from streamfn.state.memory import MemoryStore
@@ -48,7 +48,8 @@ class MemoryHomes:
     def __init__(self) -> None:
         self._disks: dict[str, dict[str, Space]] = {}
 
-    def open(self, task: str, stores: Iterable[str]) -> TaskHome:
+    def open(self, task: str, stores: Iterable[str], *, private: bool = False) -> TaskHome:
+        """Open what the task left, or a new one."""
         return MemoryHome(stores, self._disks.setdefault(task, {}))
 
 
@@ -99,18 +100,14 @@ class FolderHomes:
         self.directory = directory
         self._memory = MemoryHomes()
 
-    def open(self, task: str, stores: Iterable[str]) -> TaskHome:
+    def open(self, task: str, stores: Iterable[str], *, private: bool = False) -> TaskHome:
+        """Lock and open a task's folder; a private one is new and goes with its home."""
         names = list(stores)
         if not names:
             return self._memory.open(task, names)
-        return FolderHome(self._lock(task), names)
-
-    def _lock(self, task: str) -> TaskFolder:
-        """A folder that another process holds is a zombie's: work in a private one, restored in
-        full.
-        """
+        folder = self.directory.fresh(task) if private else self.directory.lock_task(task)
         try:
-            return self.directory.lock_task(task)
-        except StateLockedError as error:
-            log.warning("task %s starts in a private folder: %s", task, error)
-            return self.directory.fresh(task)
+            return FolderHome(folder, names)
+        except StreamfnError:
+            folder.close()
+            raise

@@ -86,4 +86,10 @@ class TaskHome(Protocol):
 class TaskHomes(Protocol):
     """Opens homes."""
 
-    def open(self, task: str, stores: Iterable[str]) -> TaskHome: ...
+    def open(self, task: str, stores: Iterable[str], *, private: bool = False) -> TaskHome:
+        """Open a task's home; ``private`` is for one whose own folder a zombie holds.
+
+        Raises:
+            StateLockedError: another process has the folder.
+        """
+        ...

@@ -218,7 +218,7 @@ class Compiler:
         bound = Bound(self.scope, node, form, send, self.topic_keys)
         self.bounds.append(bound)
         answer = self.answer(node, form, send)
-        fn, arguments = node.fn, bound.arguments
+        fn, arguments = node.fn, tuple(bound.arguments.values())
         bind, settle, drop, name = bound.bind, bound.settle, self.scope.metrics.drop, node.name
         keyed, null_values, generator = node.keyed, node.null_values, node.generator
 
@@ -231,12 +231,13 @@ class Compiler:
                 return
             bind(key, timestamp)
             send.timestamp_ms = timestamp
-            result = fn(value, **arguments)
+            result = fn(value, *arguments)
             if generator:
                 answers = list(result)
                 settle()
                 for one in answers:
-                    answer(key, one, timestamp)
+                    if one is not None:
+                        answer(key, one, timestamp)
             else:
                 settle()
                 if result is not None:
@@ -274,7 +275,7 @@ class Compiler:
         def fire(timestamp: int) -> None:
             bound.bind(None, timestamp)
             send.timestamp_ms = timestamp
-            result = timer.fn(**bound.arguments)
+            result = timer.fn(*bound.arguments.values())
             for answer in list(result) if timer.generator else [result]:
                 if answer is not None:
                     send(answer)

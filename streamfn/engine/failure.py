@@ -44,15 +44,10 @@ def stage_of(error: BaseException, lines: Mapping[int, str], default: str) -> st
         code = trace.tb_frame.f_code
         if code.co_filename.startswith(FILE_PREFIX):
             found = lines.get(trace.tb_lineno, found)
-        elif code.co_filename in _COMPILED and code.co_name not in _OWN_NAMES:
+        elif code.co_filename in _COMPILED and code.co_qualname.startswith(steps.STAGE):
             found = code.co_name
         trace = trace.tb_next
     return found
-
-
-_OWN_NAMES = frozenset(
-    {"run", "plain", "timed", "<lambda>", "__call__", "event_time", "check_key", "fire"}
-)
 
 
 def user_traceback(error: BaseException) -> str:

@@ -263,6 +263,7 @@ def generate(compiler: Compiler, source: Source) -> tuple[RunBatch, str] | None:
             chain.function(node)
         for child in compiler.scope.subtopology.children(node.name):
             if isinstance(child, Sink):
+                chain.stage = child.name
                 for topic in child.topics:
                     chain.sink(topic)
     return _assemble(chain, source)

@@ -11,10 +11,13 @@ from streamfn.engine.keys import same
 from streamfn.engine.scope import Run
 from streamfn.graph.topology import Step, TopicSpec
 
+STAGE = "stage "
+"""Begins the qualified name of a closure that bears a stage's name, whatever the stage is called."""
+
 
 def named(run: Any, stage: str) -> Any:
     """Give a closure its stage's name, for tracebacks and for the error policy."""
-    run.__code__ = run.__code__.replace(co_name=stage)
+    run.__code__ = run.__code__.replace(co_name=stage, co_qualname=f"{STAGE}{stage}")
     return run
 
 

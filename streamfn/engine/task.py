@@ -14,7 +14,7 @@ timers due on the wall clock) changes no answer.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, Final
 
@@ -103,7 +103,7 @@ class Task:
         self._changelog_ends: dict[str, int] = {}
         self._counted: dict[str, tuple[int, int]] = {}
         self._timers = Timers(self.compiled.timers, self._fire)
-        self._token = ""
+        self._token, self._committed_time_ms = "", -1
 
     def transition_to(self, state: TaskState) -> None:
         """The only way to change state."""
@@ -270,7 +270,7 @@ class Task:
             columns.clear()
         self._counted.clear()
         self._sent, self._moved, self.last_done = {}, False, None
-        self._token = token
+        self._token, self._committed_time_ms = token, self.scope.stream_time_ms
         for levels in self.scope.levels.values():
             levels.shrink(self._config.cache_entries_max)
 
@@ -280,7 +280,7 @@ class Task:
             f"changelog:{name}": str(end).encode() for name, end in self._changelog_ends.items()
         }
         meta["token"] = self._token.encode()
-        meta["stream_time_ms"] = str(self.scope.stream_time_ms).encode()
+        meta["stream_time_ms"] = str(self._committed_time_ms).encode()
         meta["level_at_ms"] = str(self._clock.now_ms()).encode()
         levels = self.scope.levels
         self.home.store.write({name: level.pending for name, level in levels.items()}, meta)
@@ -301,19 +301,20 @@ class Task:
         """Committed changes that wait to be written to the database."""
         return sum(len(levels.pending) for levels in self.scope.levels.values())
 
-    def begin(self, positions: dict[TopicPartition, int], metadata: Iterable[str]) -> None:
+    def begin(self, committed: Mapping[TopicPartition, Committed]) -> None:
         """Take the committed positions and stream time as the present."""
-        self.positions = dict(positions)
-        marks = [json.loads(text) for text in metadata if text]
-        self.scope.stream_time_ms = max((m["stream_time_ms"] for m in marks), default=-1)
-        self._token = next((m["token"] for m in marks), "")
+        self.positions = {source: each.offset for source, each in committed.items()}
+        marks = [json.loads(each.metadata) for each in committed.values() if each.metadata]
+        times = [mark["stream_time_ms"] for mark in marks]
+        self.scope.stream_time_ms = self._committed_time_ms = max(times, default=-1)
+        self._token = next((mark["token"] for mark in marks), "")
 
     def restored(self, ends: dict[str, int]) -> None:
         """The stores hold everything up to these changelog offsets."""
         self._changelog_ends = dict(ends)
 
-    def rewind(self, positions: dict[TopicPartition, int], metadata: Iterable[str]) -> None:
-        """Forget what was not committed; the worker seeks its inputs back to ``positions``."""
+    def rewind(self, committed: Mapping[TopicPartition, Committed]) -> None:
+        """Forget what was not committed; the inputs are sought back to the committed positions."""
         for levels in self.scope.levels.values():
             levels.rewind()
         for columns in self.scope.outputs.values():
@@ -323,7 +324,7 @@ class Task:
         self.buffer.clear()
         self.scope.reset()
         self._sent, self._moved, self.last_done = {}, False, None
-        self.begin(positions, metadata)
+        self.begin(committed)
 
     def close(self) -> None:
         """Release the stores; whatever is not committed is gone."""

@@ -15,15 +15,16 @@ from streamfn.clock import Clock, Random
 from streamfn.config import Config
 from streamfn.connectors.log import Log
 from streamfn.connectors.source import Source
+from streamfn.engine.assignment import Assignment
 from streamfn.engine.chores import Chores
 from streamfn.engine.commit import Committer, Participant, Refused, Rewind
 from streamfn.engine.feed import FeedTask, RowError
 from streamfn.engine.narrowing import Narrowing
 from streamfn.engine.restore import Restore
-from streamfn.engine.task import Task, TaskState
-from streamfn.engine.topics import ensure_topics, start_positions
-from streamfn.errors import StageError, StreamfnError
-from streamfn.graph.plan import Plan, Subtopology
+from streamfn.engine.task import Task
+from streamfn.engine.topics import ensure_topics
+from streamfn.errors import StageError
+from streamfn.graph.plan import Plan
 from streamfn.graph.topology import Feed
 from streamfn.metrics import Metrics
 from streamfn.record import TopicPartition
@@ -62,24 +63,33 @@ class Worker:
         generated: bool = True,
     ) -> None:
         self.plan, self.config, self.metrics = plan, config, Metrics()
-        self._log, self._homes, self._clock = log, homes, clock
-        self._partition_of, self._open_feed = partition_of, open_feed
-        self._slot, self._beat, self._generated = slot, beat, generated
+        self._log, self._clock, self._open_feed = log, clock, open_feed
+        self._slot, self._beat = slot, beat
         self._create_user_topics = create_user_topics
         self.committer = Committer(log, clock, random, self.metrics, config)
-        self.tasks: dict[str, Task] = {}
-        self.restores: dict[str, Restore] = {}
+        self.assignment = Assignment(
+            plan, log, homes, clock, self.metrics, config,
+            partition_of=partition_of, generated=generated,
+        )  # fmt: skip
         self.feeds: list[FeedTask] = []
         self.stopping = False
-        self._owners: dict[TopicPartition, Task] = {}
         self._paused: set[TopicPartition] = set()
-        self._arrived: list[int] = []
         self._narrowing = Narrowing()
         self._chores = Chores(self.plan, log, clock, config)
         self._last_commit_s = self._last_store_s = clock.monotonic_s()
         self._transaction_records = 0
         self._rewinds_in_a_row = 0
         self._busy = True
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """All tasks by name, restoring ones included."""
+        return self.assignment.tasks
+
+    @property
+    def restores(self) -> dict[str, Restore]:
+        """The restores under way, by task."""
+        return self.assignment.restores
 
     # life
     def start(self) -> None:
@@ -119,7 +129,7 @@ class Worker:
         else:
             for feed in self.feeds:
                 feed.dirty = False
-        self._release(list(self.tasks.values()))
+        self.assignment.release(write=True)
         self._log.leave()
         for feed in self.feeds:
             feed.close()
@@ -129,14 +139,14 @@ class Worker:
         """Go round once: poll, restore, process, feed, timers, commit if it is time."""
         self._beat(self._clock.monotonic_s())
         for batch in self._log.poll(self._poll_timeout_s()):
-            task = self._owners.get(batch.source)
+            task = self.assignment.owners.get(batch.source)
             if task is not None:
                 task.add(batch)
                 self._pause_if_full(task, batch.source)
-        self._take_arrived()
+        self.assignment.open_arrivals()
         try:
             done = self._restore() + self._process() + self._feed()
-            for task in self._running():
+            for task in self.assignment.running:
                 task.fire_wall_timers()
         except (StageError, RowError) as error:
             if not (isinstance(error, StageError) and error.redo):
@@ -146,11 +156,11 @@ class Worker:
         if self._commit_due():
             self.commit()
         self._write_stores()
-        self._chores.run(self._running())
+        self._chores.run(self.assignment.running)
 
     def _poll_timeout_s(self) -> float:
         """Wait for records only if there is nothing else to do, and not past the next commit."""
-        if self._busy or self._arrived or self.restores:
+        if self._busy or self.assignment.restores:
             return 0.0
         timeout_s = self.config.poll_timeout_ms / 1000
         if not self._dirty():
@@ -158,13 +168,17 @@ class Worker:
         due_s = self._last_commit_s + self.config.commit_interval_ms / 1000
         return max(0.0, min(timeout_s, due_s - self._clock.monotonic_s()))
 
-    def _running(self) -> list[Task]:
-        return [task for task in self.tasks.values() if task.state is TaskState.RUNNING]
+    def _restore(self) -> int:
+        """Restore slices; a task that starts commits its start positions before its first record."""
+        begun = self.assignment.restore_slice()
+        if not all(task.has_committed for task in begun):
+            self.commit()
+        return len(begun) + len(self.assignment.restores)
 
     def _process(self) -> int:
         deadline_s = self._clock.monotonic_s() + self.config.process_slice_ms / 1000
         done = 0
-        for task in self._running():
+        for task in self.assignment.running:
             budget = self._budget() - done
             if budget <= 0:
                 break
@@ -218,9 +232,9 @@ class Worker:
     @property
     def quiet(self) -> bool:
         """True if a further round would change nothing at this time."""
-        if self._busy or self._arrived or self.restores or (self._dirty() and self._commit_due()):
+        if self._busy or not self.assignment.settled or (self._dirty() and self._commit_due()):
             return False
-        return all(map(self._log.caught_up, self._owners))
+        return all(map(self._log.caught_up, self.assignment.owners))
 
     @property
     def finished(self) -> bool:
@@ -229,12 +243,12 @@ class Worker:
             self.quiet
             and not self._dirty()
             and all(feed.at_end for feed in self.feeds)
-            and not any(task.parked_reason or len(task.buffer) for task in self._running())
+            and not any(task.parked_reason or len(task.buffer) for task in self.assignment.running)
         )
 
     # commit
     def _dirty(self) -> list[Participant]:
-        dirty: list[Participant] = [task for task in self._running() if task.dirty]
+        dirty: list[Participant] = [task for task in self.assignment.running if task.dirty]
         return dirty + [feed for feed in self.feeds if feed.dirty]
 
     def _commit_due(self) -> bool:
@@ -243,7 +257,10 @@ class Worker:
         elapsed_s = self._clock.monotonic_s() - self._last_commit_s
         if elapsed_s * 1000 >= self.config.commit_interval_ms:
             return True
-        return sum(t.output_bytes() for t in self._running()) > self.config.transaction_bytes_max
+        return (
+            sum(t.output_bytes() for t in self.assignment.running)
+            > self.config.transaction_bytes_max
+        )
 
     def commit(self) -> None:
         """Commit what tasks and feeds have made; after any failure go back to what is committed."""
@@ -252,7 +269,9 @@ class Worker:
             try:
                 self.committer.commit(participants)
             except Refused as refused:
-                self._narrowing.refused(refused.error, self._running(), self._transaction_records)
+                self._narrowing.refused(
+                    refused.error, self.assignment.running, self._transaction_records
+                )
                 self._rewind()
             except Rewind as rewind:
                 log_.warning("transaction not committed, rewinding: %s", rewind.__cause__)
@@ -263,7 +282,7 @@ class Worker:
 
     def _committed(self, participants: Sequence[Participant]) -> None:
         self._transaction_records = self._rewinds_in_a_row = 0
-        self._narrowing.committed(self._running())
+        self._narrowing.committed(self.assignment.running)
         if self._slot is not None:
             for task in participants:
                 if isinstance(task, Task):
@@ -277,15 +296,9 @@ class Worker:
         self._rewinds_in_a_row += 1
         self._transaction_records = 0
         self.committer.open()
-        for task in self._running():
-            found = start_positions(self.plan, task.sources, self._log, self.config, ())
-            task.rewind(
-                {s: c.offset for s, c in found.items()}, [c.metadata for c in found.values()]
-            )
-            for source, position in found.items():
-                self._log.seek(source, position.offset)
-            self._log.resume(task.sources)
-            self._paused.difference_update(task.sources)
+        self.assignment.rewind()
+        self._log.resume(self._paused)
+        self._paused.clear()
         for feed in self.feeds:
             feed.start()
 
@@ -295,77 +308,20 @@ class Worker:
         due = (now_s - self._last_store_s) * 1000 >= self.config.store_interval_ms
         if due:
             self._last_store_s = now_s
-        for task in self._running():
+        for task in self.assignment.running:
             if task.pending_entries > (0 if due else self.config.pending_entries_max):
                 task.write_store()
 
-    # assignment
+    # the log's listener
     def assigned(self, tokens: list[int]) -> None:
-        """Remember the tokens; their tasks are made outside the log's callback."""
-        self._arrived += tokens
+        """Remember the tokens; their tasks are opened outside the log's callback."""
+        self.assignment.add(tokens)
 
     def revoked(self, tokens: list[int]) -> None:
         """Commit and hand over."""
         self.commit()
-        self.lost(tokens)
+        self._paused.difference_update(self.assignment.release(tokens, write=True))
 
     def lost(self, tokens: list[int]) -> None:
-        """Drop the tasks of these tokens with all that is not committed."""
-        self._arrived = [token for token in self._arrived if token not in tokens]
-        self._release([task for task in self.tasks.values() if task.partition in tokens])
-
-    def _release(self, tasks: list[Task]) -> None:
-        for task in tasks:
-            if task.state is TaskState.RUNNING and task.pending_entries:
-                task.write_store()
-            self._log.unassign(source for source in task.sources if source in self._owners)
-            for source in task.sources:
-                self._owners.pop(source, None)
-                self._paused.discard(source)
-            self.restores.pop(task.name, None)
-            del self.tasks[task.name]
-            task.close()
-
-    def _take_arrived(self) -> None:
-        tokens, self._arrived = self._arrived, []
-        for token in tokens:
-            for sub in self.plan.subtopologies:
-                if token < sub.partitions:
-                    self._open_task(sub, token)
-
-    def _open_task(self, sub: Subtopology, partition: int) -> None:
-        name = f"{sub.name}_{partition}"
-        home = self._homes.open(name, sub.stores)
-        try:
-            task = Task(
-                self.plan, sub, partition, home, self._clock, self.metrics, self._partition_of,
-                self.config, generated=self._generated,
-            )  # fmt: skip
-            known = Restore.known_sources(task, self._log)
-            found = start_positions(self.plan, task.sources, self._log, self.config, known)
-            task.begin(
-                {s: c.offset for s, c in found.items()}, [c.metadata for c in found.values()]
-            )
-            task.transition_to(TaskState.RESTORING)
-            restore = Restore(task, self._log, self._clock, self.metrics, self.config, found)
-        except StreamfnError:
-            home.close()
-            raise
-        self.tasks[name], self.restores[name] = task, restore
-
-    def _restore(self) -> int:
-        """Restore a slice of each task that needs it; other tasks run on in between."""
-        for name, restore in list(self.restores.items()):
-            if restore.step(self.config.restore_slice_records):
-                del self.restores[name]
-                self._begin_task(restore.task)
-        return len(self.restores)
-
-    def _begin_task(self, task: Task) -> None:
-        task.transition_to(TaskState.RUNNING)
-        self._log.assign(task.positions)
-        self._owners.update(dict.fromkeys(task.sources, task))
-        task.touch()
-        self._busy = True
-        if not task.has_committed:
-            self.commit()
+        """Drop the tasks of these tokens with all that is not written."""
+        self._paused.difference_update(self.assignment.release(tokens, write=False))

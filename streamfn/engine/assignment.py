@@ -1,0 +1,175 @@
+"""Which tasks are ours: tokens come and go, their tasks are opened, restored, run and released.
+
+Token *i* stands for task *i* of every sub-topology (protocol §3.1). The log's callbacks only leave word of
+tokens; tasks are opened in the loop, where waiting for a folder's lock or restoring a slice holds up nobody.
+Invariant: a partition is read only while its task runs.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from streamfn.clock import Clock
+from streamfn.config import Config
+from streamfn.connectors.log import Log
+from streamfn.engine.restore import Restore
+from streamfn.engine.task import Task, TaskState
+from streamfn.engine.topics import start_positions
+from streamfn.errors import StateLockedError, StreamfnError
+from streamfn.graph.plan import Plan, Subtopology
+from streamfn.metrics import Metrics
+from streamfn.record import TopicPartition
+from streamfn.state.store import TaskHome, TaskHomes
+
+log_ = logging.getLogger("streamfn")
+
+LOCK_PATIENCE_S = 45.0
+"""A folder locked for longer is held by a process that the group has given up: work in another."""
+
+
+@dataclass(slots=True)
+class Arrival:
+    """A task that is ours and not open yet."""
+
+    subtopology: Subtopology
+    partition: int
+    since_s: float
+
+    @property
+    def task(self) -> str:
+        """The name of the task to be."""
+        return f"{self.subtopology.name}_{self.partition}"
+
+
+class Assignment:
+    """The tasks of one worker."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        log: Log,
+        homes: TaskHomes,
+        clock: Clock,
+        metrics: Metrics,
+        config: Config,
+        *,
+        partition_of: Callable[[bytes, int], int],
+        generated: bool,
+    ) -> None:
+        self._plan, self._log, self._homes = plan, log, homes
+        self._clock, self._metrics, self._config = clock, metrics, config
+        self._partition_of, self._generated = partition_of, generated
+        self.tasks: dict[str, Task] = {}
+        self.restores: dict[str, Restore] = {}
+        self.arrivals: list[Arrival] = []
+        self.owners: dict[TopicPartition, Task] = {}
+        """The running task of each partition that is read."""
+
+    @property
+    def running(self) -> list[Task]:
+        """The tasks that process records."""
+        return [task for task in self.tasks.values() if task.state is TaskState.RUNNING]
+
+    @property
+    def settled(self) -> bool:
+        """True if every task that is ours runs."""
+        return not self.arrivals and not self.restores
+
+    def add(self, tokens: Iterable[int]) -> None:
+        """Leave word of tokens; called from the log's callback, so nothing may fail here."""
+        now_s = self._clock.monotonic_s()
+        self.arrivals += [
+            Arrival(sub, token, now_s)
+            for token in tokens
+            for sub in self._plan.subtopologies
+            if token < sub.partitions
+        ]
+
+    def open_arrivals(self) -> None:
+        """Open the tasks that have arrived; one whose folder is locked is tried again next round."""
+        arrivals, self.arrivals = self.arrivals, []
+        for number, arrival in enumerate(arrivals):
+            patient = self._clock.monotonic_s() - arrival.since_s < LOCK_PATIENCE_S
+            stores = arrival.subtopology.stores
+            try:
+                home = self._homes.open(arrival.task, stores, private=not patient)
+            except StateLockedError as error:
+                if not patient:
+                    raise
+                log_.info("task %s waits for its folder: %s", arrival.task, error)
+                self.arrivals.append(arrival)
+            except StreamfnError:
+                self.arrivals += arrivals[number:]
+                raise
+            else:
+                self._open(arrival, home)
+
+    def _open(self, arrival: Arrival, home: TaskHome) -> None:
+        try:
+            task = Task(
+                self._plan, arrival.subtopology, arrival.partition, home, self._clock,
+                self._metrics, self._partition_of, self._config, generated=self._generated,
+            )  # fmt: skip
+            known = Restore.known_sources(task, self._log)
+            found = start_positions(self._plan, task.sources, self._log, self._config, known)
+            task.begin(found)
+            task.transition_to(TaskState.RESTORING)
+            restore = Restore(task, self._log, self._clock, self._metrics, self._config, found)
+        except StreamfnError:
+            home.close()
+            raise
+        self.tasks[task.name], self.restores[task.name] = task, restore
+
+    def restore_slice(self) -> list[Task]:
+        """Restore a slice of each task that needs it; return those that run from now on."""
+        begun: list[Task] = []
+        for name, restore in list(self.restores.items()):
+            if restore.step(self._config.restore_slice_records):
+                del self.restores[name]
+                self._begin(restore.task)
+                begun.append(restore.task)
+        return begun
+
+    def _begin(self, task: Task) -> None:
+        task.transition_to(TaskState.RUNNING)
+        self._log.assign(task.positions)
+        self.owners.update(dict.fromkeys(task.sources, task))
+        task.touch()
+
+    def rewind(self) -> None:
+        """Take every task back to what is committed and its inputs with it."""
+        for task in self.running:
+            found = start_positions(self._plan, task.sources, self._log, self._config, ())
+            task.rewind(found)
+            for source, position in found.items():
+                self._log.seek(source, position.offset)
+
+    def release(self, tokens: Iterable[int] | None = None, *, write: bool) -> list[TopicPartition]:
+        """Close the tasks of some tokens or of all; return the partitions that are no longer read.
+
+        ``write`` has committed changes written to the stores first; of lost tokens they are
+        dropped: whoever owns them now has the changelog.
+        """
+        wanted = None if tokens is None else set(tokens)
+        self.arrivals = [
+            a for a in self.arrivals if wanted is not None and a.partition not in wanted
+        ]
+        gone: list[TopicPartition] = []
+        for task in list(self.tasks.values()):
+            if wanted is None or task.partition in wanted:
+                gone += self._close(task, write=write)
+        return gone
+
+    def _close(self, task: Task, *, write: bool) -> list[TopicPartition]:
+        sources = [source for source in task.sources if source in self.owners]
+        self._log.unassign(sources)
+        for source in sources:
+            del self.owners[source]
+        self.restores.pop(task.name, None)
+        del self.tasks[task.name]
+        try:
+            if write and task.pending_entries:
+                task.write_store()
+        finally:
+            task.close()
+        return sources
