@@ -44,7 +44,7 @@ CONCRETE = {  # module prefix → the rooms that may name it
     "streamfn.state.home": COMPOSERS | {"state"},
     "streamfn.state.rocksdb": COMPOSERS | {"state"},
     "streamfn.state.memory": COMPOSERS | {"state"},
-    "streamfn.database": COMPOSERS | {"connectors", "state"},
+    "streamfn.database": COMPOSERS | {"connectors", "state", "rocks"},
     "streamfn.rocks": COMPOSERS | {"connectors", "state"},
 }
 NEVER = {"threading", "_thread", "random", "asyncio.run", "time.sleep", "time.time", "time.time_ns"}
@@ -199,7 +199,8 @@ def concrete_import(source: Source) -> Iterator[str]:
 def private_import(source: Source) -> Iterator[str]:
     """A topology uses what a user has: ``import streamfn as sf`` and other people's packages."""
     for node, name in imports(source):
-        if source.room == "topologies" and name.startswith(("streamfn.", ".")):
+        own = name.startswith("streamfn.topologies.")
+        if source.room == "topologies" and name.startswith(("streamfn.", ".")) and not own:
             yield source.at(node, f"imports {name}; a topology says `import streamfn as sf`")
 
 

@@ -31,12 +31,14 @@ class Buffer:
         self._heads = dict.fromkeys(self._queues, 0)
         self._counts = dict.fromkeys(self._queues, 0)
         self._max_idle_ms = max_idle_ms
-        self._idle_since_ms: int | None = None
+        self._idle_since_ms: dict[TopicPartition, int] = {}
+        """When an input at its end was first found empty while others had records."""
 
     def add(self, batch: Batch) -> None:
         """Append a batch to its input's queue."""
         if len(batch):
             self._queues[batch.source].append(batch)
+            self._idle_since_ms.pop(batch.source, None)
             self._counts[batch.source] += len(batch)
 
     def count(self, source: TopicPartition) -> int:
@@ -50,7 +52,7 @@ class Buffer:
         for source, queue in self._queues.items():
             queue.clear()
             self._heads[source] = self._counts[source] = 0
-        self._idle_since_ms = None
+        self._idle_since_ms.clear()
 
     def next(
         self, limit: int, caught_up: Callable[[TopicPartition], bool], now_ms: int
@@ -66,7 +68,6 @@ class Buffer:
         ]
         if not heads or (len(heads) < len(self._queues) and self._must_wait(caught_up, now_ms)):
             return None
-        self._idle_since_ms = None if len(heads) == len(self._queues) else self._idle_since_ms
         heads.sort()
         _, source = heads[0]
         bound = heads[1] if len(heads) > 1 else None
@@ -80,9 +81,9 @@ class Buffer:
             return True
         if self._max_idle_ms == 0:
             return False
-        if self._idle_since_ms is None:
-            self._idle_since_ms = now_ms
-        return now_ms - self._idle_since_ms < self._max_idle_ms
+        idle = [source for source, queue in self._queues.items() if not queue]
+        since = [self._idle_since_ms.setdefault(source, now_ms) for source in idle]
+        return now_ms - max(since) < self._max_idle_ms
 
     def waiting_for(self, caught_up: Callable[[TopicPartition], bool]) -> list[TopicPartition]:
         """The empty inputs that hold up records of others: what a silent task waits for."""

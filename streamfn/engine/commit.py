@@ -68,7 +68,8 @@ class Committer:
         self, log: Log, clock: Clock, random: Random, metrics: Metrics, config: Config
     ) -> None:
         self._log, self._clock, self._metrics, self._config = log, clock, metrics, config
-        self._incarnation = random.token()
+        self._random = random
+        self._incarnation = self._random.token()
         self._sequence = 0
         self.waiting_for = ""
         """What a call is being retried for; "" when nothing is."""

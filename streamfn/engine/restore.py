@@ -208,7 +208,8 @@ class Restore:
         }
         meta["identity"] = self._identity()
         meta["level_at_ms"] = str(self._clock.now_ms()).encode()
-        meta["sources"] = json.dumps([source.topic for source in self.task.sources]).encode()
+        if self.task.has_committed:
+            meta["sources"] = self.task.known_sources()
         for name, spec in self.task.subtopology.stores.items():
             meta[f"type:{name}"] = fingerprint(spec.value).encode()
         self.task.home.store.write({}, meta)

@@ -282,10 +282,15 @@ class Task:
         meta["token"] = self._token.encode()
         meta["stream_time_ms"] = str(self._committed_time_ms).encode()
         meta["level_at_ms"] = str(self._clock.now_ms()).encode()
+        meta["sources"] = self.known_sources()
         levels = self.scope.levels
         self.home.store.write({name: level.pending for name, level in levels.items()}, meta)
         for level in levels.values():
             level.written()
+
+    def known_sources(self) -> bytes:
+        """The inputs whose positions are committed, as the store's meta entries name them."""
+        return json.dumps([source.topic for source in self.sources]).encode()
 
     @property
     def has_committed(self) -> bool:

@@ -224,7 +224,7 @@ class Worker:
     def _resume_if_drained(self, task: Task) -> None:
         for source in task.sources:
             if source in self._paused:
-                if task.buffer.count(source) < self.config.buffer_records_max // 2:
+                if task.buffer.count(source) <= self.config.buffer_records_max // 2:
                     self._log.resume([source])
                     self._paused.discard(source)
 

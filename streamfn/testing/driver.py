@@ -7,6 +7,7 @@ other log, on any commit interval.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypeVar
@@ -49,6 +50,7 @@ class TestDriver:
             long on the virtual clock, as in production.
         start_ms: where the virtual wall clock begins.
         generated: False runs the reference compiler.
+        feeds: True loads what the app's feeds read; else a test sends what it needs.
     """
 
     __test__ = False  # its name begins with Test, but pytest is not to collect it
@@ -60,10 +62,12 @@ class TestDriver:
         commit_interval_ms: int = 0,
         start_ms: int = 0,
         generated: bool = True,
+        feeds: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self._app, self._generated = app, generated
-        self._topology = app.topology()
+        topology = app.topology()
+        self._topology = topology if feeds else replace(topology, feeds=())
         self._clock, self._random = ManualClock(start_ms), CountingRandom()
         self._config = Config(
             commit_interval_ms=commit_interval_ms, poll_timeout_ms=0, **(options or {})

@@ -61,7 +61,7 @@ class Row(TypedDict):
         (Literal[1, 2], int),
         (tuple[int, ...], tuple[int, int]),
     ],
-    ids=str,
+    ids=lambda given: given.name if isinstance(given, sf.Serde) else str(given),
 )
 def test_fits(given: object, wanted: object) -> None:
     """What fits, or may."""
@@ -80,7 +80,7 @@ def test_fits(given: object, wanted: object) -> None:
         (sf.STRING, int),
         (tuple[str, str], str),
     ],
-    ids=str,
+    ids=lambda given: given.name if isinstance(given, sf.Serde) else str(given),
 )
 def test_does_not_fit(given: object, wanted: object) -> None:
     """What evidently does not."""
