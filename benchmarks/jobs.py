@@ -55,10 +55,12 @@ class Measured:
 
     @property
     def per_cpu_s(self) -> float:
+        """Records per second of processor time."""
         return self.records / self.cpu_s
 
     @property
     def per_wall_s(self) -> float:
+        """Records per second of wall-clock time."""
         return self.records / self.wall_s
 
 

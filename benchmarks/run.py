@@ -74,7 +74,7 @@ def _rounds(
 def _table(results: dict[tuple[str, int], list[Measured]]) -> Table:
     load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     table = Table(
-        title="embedded log, exactly once, RocksDB, changelog, commits each 100 ms; outputs verified",
+        title="embedded log, exactly once, RocksDB, changelog, commits each 100 ms, verified",
         caption=f"{os.cpu_count()} cores, load average now {load}",
     )
     for heading in ("job", "keys", "records/CPU-s", "range", "records/s", "of hand-written"):

@@ -35,9 +35,11 @@ class TopicInfo:
 
 
 class Listener(Protocol):
-    """Told of changes of the assignment, from inside ``poll``. A token is an index of partitions."""
+    """Told of changes of the assignment from inside ``poll``; a token is a partition's index."""
 
-    def assigned(self, tokens: list[int]) -> None: ...
+    def assigned(self, tokens: list[int]) -> None:
+        """These tokens are ours now."""
+        ...
 
     def revoked(self, tokens: list[int]) -> None:
         """The tokens go away; their work may still be committed."""
@@ -66,8 +68,9 @@ class Log(Protocol):
         ...
 
     def poll(self, timeout_s: float) -> list[Batch]:
-        """Return records of assigned, unpaused partitions; wait up to ``timeout_s`` if there are
-        none.
+        """Return records of assigned, unpaused partitions.
+
+        Wait up to ``timeout_s`` if there are none.
         """
         ...
 
@@ -75,13 +78,21 @@ class Log(Protocol):
         """Add partitions to read, each from its position; they start unpaused."""
         ...
 
-    def unassign(self, sources: Iterable[TopicPartition]) -> None: ...
+    def unassign(self, sources: Iterable[TopicPartition]) -> None:
+        """Read these partitions no more."""
+        ...
 
-    def pause(self, sources: Iterable[TopicPartition]) -> None: ...
+    def pause(self, sources: Iterable[TopicPartition]) -> None:
+        """Give no records of these partitions until ``resume``."""
+        ...
 
-    def resume(self, sources: Iterable[TopicPartition]) -> None: ...
+    def resume(self, sources: Iterable[TopicPartition]) -> None:
+        """Give records of these partitions again."""
+        ...
 
-    def seek(self, source: TopicPartition, offset: int) -> None: ...
+    def seek(self, source: TopicPartition, offset: int) -> None:
+        """Read on from another offset."""
+        ...
 
     def caught_up(self, source: TopicPartition) -> bool:
         """True if the end was reached since the last record, assign, resume or seek."""
@@ -96,7 +107,9 @@ class Log(Protocol):
         """The stable committed positions of the group; partitions without one are missing."""
         ...
 
-    def begin_offsets(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]: ...
+    def begin_offsets(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the offset of the first record that each partition still has."""
+        ...
 
     def end_offsets(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The *uncommitted* ends: the offset after the last record, open transactions included."""
@@ -111,7 +124,9 @@ class Log(Protocol):
         """Start a new epoch: what an older one left open is aborted, and it can commit no more."""
         ...
 
-    def begin(self) -> None: ...
+    def begin(self) -> None:
+        """Start a transaction."""
+        ...
 
     def emit(self, topic: str, partition: int | None, columns: Columns) -> None:
         """Add rows to the transaction; without a partition each row goes by its key (murmur2).
@@ -128,7 +143,9 @@ class Log(Protocol):
         """
         ...
 
-    def send_offsets(self, offsets: Mapping[TopicPartition, Committed]) -> None: ...
+    def send_offsets(self, offsets: Mapping[TopicPartition, Committed]) -> None:
+        """Add committed positions to the transaction."""
+        ...
 
     def commit(self) -> None:
         """Make rows and offsets visible together.
@@ -139,16 +156,22 @@ class Log(Protocol):
         ...
 
     # administration
-    def topics(self) -> dict[str, TopicInfo]: ...
+    def topics(self) -> dict[str, TopicInfo]:
+        """Return all topics by name."""
+        ...
 
     def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
         """Create a topic; the same name with the same partition count is not an error."""
         ...
 
-    def delete_topic(self, name: str) -> None: ...
+    def delete_topic(self, name: str) -> None:
+        """Forget a topic and its records."""
+        ...
 
     def delete_records(self, source: TopicPartition, before: int) -> None:
         """Forget all records before an offset; end offsets stay."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release everything that was opened."""
+        ...

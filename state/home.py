@@ -28,22 +28,26 @@ class MemoryHome:
         self.was_restoring = False
 
     def begin_restore(self) -> None:
+        """Mark the data as incomplete until ``end_restore``."""
         self.was_restoring = True
 
     def end_restore(self) -> None:
+        """The data is complete."""
         self.was_restoring = False
 
     def wipe(self, reason: str) -> None:
+        """Go on with an empty store."""
         self.store.close()
         self._disk.clear()
         self.store = MemoryStore(self._stores, disk=self._disk)
 
     def close(self) -> None:
+        """Release everything that was opened."""
         self.store.close()
 
 
 class MemoryHomes:
-    """Homes in memory, for tests and for tasks without stores; what a task leaves is found again."""
+    """Homes in memory, for tests and for tasks without stores; what a task leaves is kept."""
 
     def __init__(self) -> None:
         self._disks: dict[str, dict[str, Space]] = {}
@@ -54,8 +58,9 @@ class MemoryHomes:
 
 
 class FolderHome:
-    """A home in a folder that is locked for us. Damaged data is set aside, never read as fewer
-    keys.
+    """A home in a folder that is locked for us.
+
+    Damaged data is set aside, never read as fewer keys.
     """
 
     def __init__(self, folder: TaskFolder, stores: Iterable[str]) -> None:
@@ -74,21 +79,26 @@ class FolderHome:
 
     @property
     def was_restoring(self) -> bool:
+        """True if a bulk load was begun and not ended."""
         return self.folder.was_restoring
 
     def begin_restore(self) -> None:
+        """Mark the data as incomplete until ``end_restore``."""
         self.folder.begin_restore()
 
     def end_restore(self) -> None:
+        """The data is complete."""
         self.folder.end_restore()
 
     def wipe(self, reason: str) -> None:
+        """Go on with an empty store."""
         log.warning("state of task %s wiped, to be restored: %s", self.folder.path.name, reason)
         self.store.close()
         self.folder.wipe()
         self.store = RocksStore(self.folder.store_path, self._stores)
 
     def close(self) -> None:
+        """Release everything that was opened."""
         self.store.close()
         self.folder.close()
 

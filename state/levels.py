@@ -42,8 +42,8 @@ class Levels:
     """One store of one task. Keys are encoded; values are decoded by ``decode`` when first read."""
 
     __slots__ = (
-        "_exact", "_indexed", "_ordered", "_read", "cache", "decode", "dirty", "encode", "mutable", "name",
-        "pending", "store", "undo",
+        "_exact", "_indexed", "_ordered", "_read", "cache", "decode", "dirty", "encode", "mutable",
+        "name", "pending", "store", "undo",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +61,10 @@ class Levels:
         """Open the levels over a store.
 
         Args:
+            name: the store's name.
+            store: the task's database.
+            encode: value to bytes.
+            decode: bytes to value.
             mutable: values may change in place, so the cache holds their bytes.
             undo: the record's journal.
             indexed: False if somebody writes cache and dirty directly, so that each scan sorts
@@ -78,7 +82,7 @@ class Levels:
         self._ordered: list[bytes] | None = None
 
     def attach(self, store: StateStore) -> None:
-        """Read from this store from now on: its first one, or an empty one in place of a wiped one."""
+        """Read from this store from now on: the first one, or one that replaces a wiped one."""
         self.store = store
         self._read = store.reader(self.name)
 
@@ -137,10 +141,15 @@ class Levels:
         return keys[low:] if end is None else keys[low : bisect_left(keys, end)]
 
     def decoded(self, raw: bytes) -> Any:
-        """Decode a value; one that its type cannot read is the store's fault, not the record's."""
+        """Decode a value; one that its type cannot read is the store's fault, not the record's.
+
+        Unless it was not committed yet: then it never will be, as whoever wrote it made a mistake.
+        """
         try:
             return self.decode(raw)
         except Exception as error:
+            if raw in self.dirty.values():
+                raise self._unfit(error) from error
             message = (
                 f"store {self.name!r} holds a value that its type cannot read; {error}; "
                 f"restore the old type, or drop the state: streamfn reset --store {self.name}"
@@ -153,6 +162,7 @@ class Levels:
         self.put_cached(key, self.encode(value) if self.mutable else value)
 
     def delete(self, key: bytes) -> None:
+        """Remove a key."""
         self.put_cached(key, MISSING)
 
     def put_cached(self, key: bytes, entry: Any) -> None:
@@ -189,8 +199,9 @@ class Levels:
         return [*self.dirty], values
 
     def _check_readable(self, values: list[bytes | None]) -> None:
-        """Refuse to write what could not be read back: a wrong type is found here, not after a
-        restart.
+        """Refuse to write what could not be read back.
+
+        A wrong type is found here, not after a restart.
         """
         decode = self.decode
         try:
@@ -221,8 +232,9 @@ class Levels:
         self._ordered = None
 
     def shrink(self, entries_max: int) -> None:
-        """Evict the oldest entries when there are too many; only between commits, when none is
-        dirty.
+        """Evict the oldest entries when there are too many.
+
+        Only between commits, when none is dirty.
         """
         surplus = len(self.cache) - entries_max
         if surplus > 0 and not self.dirty:

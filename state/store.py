@@ -1,5 +1,6 @@
-"""The StateStore port: what a task's database can do. Bytes in, bytes out; it knows nothing of
-Kafka.
+"""The StateStore port: what a task's database can do. Bytes in, bytes out.
+
+It knows nothing of Kafka.
 
 Invariant: ``write`` is atomic over all stores and the meta entries, so that data and the offsets it
 stands for are never apart. Bytes come from ``state.levels`` (encoded keys and values) and from
@@ -16,7 +17,9 @@ Changes: TypeAlias = Mapping[str, Mapping[bytes, bytes | None]]
 class StateStore(Protocol):
     """One database a task, one key space a store."""
 
-    def get(self, store: str, key: bytes) -> bytes | None: ...
+    def get(self, store: str, key: bytes) -> bytes | None:
+        """Return the value of a key, or None."""
+        ...
 
     def reader(self, store: str) -> Callable[[bytes], bytes | None]:
         """``get`` of one store, without the look-ups that do not depend on the key."""
@@ -56,14 +59,18 @@ class StateStore(Protocol):
         """About how much disk or memory the data takes."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release everything that was opened."""
+        ...
 
 
 class TaskHome(Protocol):
     """One task's data, open."""
 
     @property
-    def store(self) -> StateStore: ...
+    def store(self) -> StateStore:
+        """The open store."""
+        ...
 
     @property
     def was_restoring(self) -> bool:
@@ -74,13 +81,17 @@ class TaskHome(Protocol):
         """Mark the data as incomplete until ``end_restore``."""
         ...
 
-    def end_restore(self) -> None: ...
+    def end_restore(self) -> None:
+        """The data is complete."""
+        ...
 
     def wipe(self, reason: str) -> None:
         """Go on with an empty store."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release everything that was opened."""
+        ...
 
 
 class TaskHomes(Protocol):

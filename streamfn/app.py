@@ -323,7 +323,7 @@ class App:
         return Policy(on_error, retries, backoff_ms)
 
     def report(self, fn: Report) -> Report:
-        """Call the decorated function with the results when ``run --until-end`` has come to its end.
+        """Call the decorated function with the results when ``run --until-end`` is at its end.
 
         ``def show(results: sf.Results) -> None``: it reads stores and topics, and prints.
         """

@@ -1,7 +1,7 @@
 """Time and chance as ports: the engine asks these two and never ``time`` or ``random``.
 
-Invariant: ``monotonic_s`` never goes back; ``now_ms`` may. Records carry their own timestamps; this clock only
-decides when to commit, fire wall-clock timers and retry.
+Invariant: ``monotonic_s`` never goes back; ``now_ms`` may. Records carry their own timestamps; this
+clock only decides when to commit, fire wall-clock timers and retry.
 """
 
 import os
@@ -20,7 +20,9 @@ class Clock(Protocol):
         """Seconds since an arbitrary start, never going back."""
         ...
 
-    def sleep(self, seconds: float) -> None: ...
+    def sleep(self, seconds: float) -> None:
+        """Wait for so many seconds."""
+        ...
 
 
 class Random(Protocol):
@@ -35,12 +37,15 @@ class SystemClock:
     """The machine's clock."""
 
     def now_ms(self) -> int:
+        """Milliseconds since the epoch."""
         return time.time_ns() // 1_000_000
 
     def monotonic_s(self) -> float:
+        """Seconds since an arbitrary start, never going back."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
+        """Wait for so many seconds."""
         time.sleep(seconds)
 
 
@@ -51,15 +56,19 @@ class ManualClock:
         self._now_ms = float(now_ms)
 
     def now_ms(self) -> int:
+        """Milliseconds since the epoch."""
         return int(self._now_ms)
 
     def monotonic_s(self) -> float:
+        """Seconds since an arbitrary start, never going back."""
         return self._now_ms / 1000
 
     def sleep(self, seconds: float) -> None:
+        """Wait for so many seconds."""
         self._now_ms += seconds * 1000
 
     def advance_ms(self, milliseconds: int) -> None:
+        """Move time on."""
         self._now_ms += milliseconds
 
 
@@ -67,6 +76,7 @@ class SystemRandom:
     """The operating system's entropy."""
 
     def token(self) -> str:
+        """Sixteen hexadecimal digits, never the same twice."""
         return os.urandom(8).hex()
 
 
@@ -77,5 +87,6 @@ class CountingRandom:
         self._next = seed
 
     def token(self) -> str:
+        """Sixteen hexadecimal digits, never the same twice."""
         self._next += 1
         return f"{self._next:016x}"

@@ -1,5 +1,4 @@
-"""Counters of a run, kept as plain numbers by the engine and shown by the command line and by
-exporters.
+"""Counters of a run: plain numbers, kept by the engine, shown by the command line and exporters.
 
 Invariant: counting never fails and never blocks; a number here is for people, the engine decides
 nothing by it. A record is counted once where it enters a task; a dropped one also under its reason.

@@ -1,5 +1,6 @@
-"""What travels: a ``TopicPartition``, a ``Batch`` of columns inside the engine, a ``Record``
-outside it.
+"""What travels.
+
+A ``TopicPartition``, a ``Batch`` of columns inside the engine, a ``Record`` outside it.
 
 Invariant: the columns of a batch are equally long and its offsets ascend. A batch comes from
 ``Log.poll`` or ``Log.read`` and goes to a task's buffer or into a store; ``Record`` is what tests,
@@ -48,7 +49,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Columns:
-    """Records on their way out to one topic; ``headers`` maps a row to its headers, if it has any."""
+    """Records on their way out to one topic; ``headers`` holds those of the rows that have any."""
 
     keys: list[bytes | None]
     values: list[bytes | None]
@@ -57,6 +58,7 @@ class Columns:
 
     @classmethod
     def empty(cls) -> "Columns":
+        """Make columns without rows."""
         return cls([], [], [], {})
 
     def __len__(self) -> int:
@@ -79,6 +81,7 @@ class Columns:
             del self.headers[row]
 
     def clear(self) -> None:
+        """Drop all rows."""
         self.cut(0)
 
 

@@ -1,12 +1,12 @@
-"""The composition root: puts a plan, a log, state folders and a worker together and takes them apart again.
+"""The composition root: puts plan, log, state folders and a worker together, and takes them apart.
 
-Here, in ``app``, ``testing`` and ``cli`` concrete adapters are named, and nowhere else. Records go from the embedded log
-through the worker and back into it. Invariant: whatever was opened is closed, in the reverse order, also when the next
-thing could not be opened.
+Here, in ``app``, ``testing`` and ``cli`` concrete adapters are named, and nowhere else. Records go
+from the embedded log through the worker and back into it. Invariant: whatever was opened is closed,
+in the reverse order, also when the next thing could not be opened.
 """
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,7 @@ def embedded(
     random: Random | None = None,
     generated: bool = True,
     adapt: Callable[[Plan, Log], Plan] = lambda planned, log: planned,
-) -> Iterator[EmbeddedRun]:
+) -> Generator[EmbeddedRun]:
     """Open the embedded log and the state folder of a topology and make a worker over them.
 
     ``adapt`` may change the plan before the worker gets it.
@@ -93,13 +93,14 @@ def embedded(
         planned = adapt(plan(topology, existing_partitions(log)), log)
         worker = Worker(
             planned, log, FolderHomes(directory), clock, random, config,
-            partition_of=Partitioner().partition_of, slot=slot, beat=watchdog.beat, generated=generated,
+            partition_of=Partitioner().partition_of, slot=slot, beat=watchdog.beat,
+            generated=generated,
         )  # fmt: skip
         yield EmbeddedRun(worker, planned, log, directory, config, watchdog)
 
 
 @contextmanager
-def opened_log(state_dir: Path, application: str) -> Iterator[tuple[EmbeddedLog, StateDirectory]]:
+def opened_log(state_dir: Path, application: str) -> Generator[tuple[EmbeddedLog, StateDirectory]]:
     """Open the log of an application that is not running, to look at it or to mend it.
 
     Raises:
@@ -123,7 +124,7 @@ def opened_log(state_dir: Path, application: str) -> Iterator[tuple[EmbeddedLog,
 
 
 def run_embedded(topology: Topology, config: Config, *, until_end: bool = False) -> Worker:
-    """Run a topology on the embedded log until stopped or, with ``until_end``, to the end of its inputs.
+    """Run a topology on the embedded log until stopped, or with ``until_end`` to its inputs' end.
 
     What was processed before an error is committed; the error goes on to the caller.
     """
@@ -135,7 +136,7 @@ def run_embedded(topology: Topology, config: Config, *, until_end: bool = False)
 def work(
     run: EmbeddedRun, *, until_end: bool = False, each_round: Callable[[], None] = lambda: None
 ) -> None:
-    """Start the worker, go round until it is to stop, and close it, with a commit unless it failed."""
+    """Start the worker, go round until it is to stop, close it; commit unless it failed."""
     worker, clean = run.worker, False
     with _calm_memory() as calm:
         try:
@@ -166,7 +167,7 @@ def _after_restores(
 
 
 @contextmanager
-def _calm_memory() -> Iterator[Callable[[], None]]:
+def _calm_memory() -> Generator[Callable[[], None]]:
     """Keep the garbage collector off what lives as long as the worker; yield what says so anew."""
     before = gc.get_threshold()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -184,9 +185,7 @@ def _calm_memory() -> Iterator[Callable[[], None]]:
 
 def _open(directory: StateDirectory, config: Config, clock: Clock, random: Random) -> EmbeddedLog:
     durability = cast(Literal["wal", "fsync"], config.durability)
-    return open_embedded(
-        directory.path / "log", durability=durability, clock=clock, random=random
-    )
+    return open_embedded(directory.path / "log", durability=durability, clock=clock, random=random)
 
 
 class _Onlooker:
@@ -215,7 +214,8 @@ def _check_crashes(slot: WorkerSlot) -> None:
     for (task, source, offset), count in slot.crashes().items():
         if count >= CRASHES_MAX:
             message = (
-                f"task {task!r} has crashed the process {count} times at or behind {source} offset {offset}; "
+                f"task {task!r} has crashed the process {count} times at or behind {source} "
+                f"offset {offset}; "
                 "see the stack in the worker's .crash file, mend the function, "
                 "then remove crashes.json in the state folder"
             )

@@ -1,7 +1,7 @@
 """Which tasks are ours: tokens come and go, their tasks are opened, restored, run and released.
 
-Token *i* stands for task *i* of every sub-topology (protocol §3.1). The log's callbacks only leave word of
-tokens; tasks are opened in the loop, where waiting for a folder's lock or restoring a slice holds up nobody.
+Token *i* stands for task *i* of every sub-topology. The log's callbacks leave word of tokens only;
+tasks are opened in the loop, where waiting for a lock or restoring a slice holds up nobody.
 Invariant: a partition is read only while its task runs.
 """
 
@@ -86,7 +86,7 @@ class Assignment:
         ]
 
     def open_arrivals(self) -> None:
-        """Open the tasks that have arrived; one whose folder is locked is tried again next round."""
+        """Open what has arrived; a task whose folder is locked is tried again next round."""
         arrivals, self.arrivals = self.arrivals, []
         for number, arrival in enumerate(arrivals):
             patient = self._clock.monotonic_s() - arrival.since_s < LOCK_PATIENCE_S

@@ -26,7 +26,8 @@ class ValueBinding:
     """A ``Value`` parameter: loaded before the call, written after it if it changed."""
 
     def __init__(self, scope: Scope, parameter: Parameter, form: KeyForm) -> None:
-        assert parameter.store is not None and parameter.start is not None
+        assert parameter.store is not None
+        assert parameter.start is not None
         self.levels = scope.levels[parameter.store.name]
         self.start = parameter.start
         self.store_key = to_store(form, parameter.store.key)
@@ -36,6 +37,7 @@ class ValueBinding:
         self._seed_raw = self.levels.encode(self.start()) if self.levels.mutable else b""
 
     def bind(self, key: Any) -> None:
+        """Load the value of a record's key."""
         levels, box = self.levels, self.target
         self._key = key = self.store_key(key)
         cache = levels.cache
@@ -48,13 +50,14 @@ class ValueBinding:
             box._state = 0
 
     def settle(self) -> None:
+        """Write the value back if it changed."""
         entry = self.outcome()
         changed = entry != self._entry if self.levels.mutable else entry is not self._entry
         if changed:
             self.levels.put_cached(self._key, entry)
 
     def outcome(self) -> Any:
-        """What the cache is to hold after the call: a value, its bytes if mutable, or ``MISSING``."""
+        """What the cache is to hold now: a value, its bytes if mutable, or ``MISSING``."""
         box, levels = self.target, self.levels
         state, box._state = box._state, 0
         untouched = state and box.value is box._seed
@@ -144,7 +147,7 @@ class TableLookup:
         partition = self._scope.partition_of(self._topic_key.encode(key), self._width)
         if partition != self._scope.partition:
             message = (
-                f"look-up of key {key!r} in store {self._levels.name!r} belongs to another partition; "
+                f"look-up of key {key!r} in store {self._levels.name!r} is of another partition; "
                 f"got a record of partition {self._scope.partition}, the key is in {partition}; "
                 "look up the record's own key, or key the stream by it first"
             )
@@ -163,25 +166,31 @@ class TaskContext(Context[Any]):
 
     @property
     def headers(self) -> Headers:
+        """The current record's headers."""
         return self._cursor.headers
 
     @property
     def topic(self) -> str:
+        """The topic of the current record."""
         return self._cursor.source.topic
 
     @property
     def partition(self) -> int:
+        """The task's partition."""
         return self._scope.partition
 
     @property
     def offset(self) -> int:
+        """The current record's offset, -1 in a timer."""
         return self._cursor.offset
 
     @property
     def stream_time_ms(self) -> int:
+        """The highest timestamp the task has seen."""
         return max(self._scope.stream_time_ms, self._cursor.highest_timestamp_ms)
 
     def emit(self, record: Any) -> None:
+        """Put what is to be sent into the transaction."""
         self._send(record)
 
 

@@ -1,5 +1,6 @@
-"""What a task has read and not yet processed: one queue an input, merged by the timestamp at their
-heads.
+"""What a task has read and not yet processed.
+
+One queue an input, merged by the timestamp at their heads.
 
 Batches come from ``Log.poll``; slices of them go to the task's chains. Invariant: the record that
 goes next is the one with the lowest (timestamp, topic) among the heads of all inputs, so the order
@@ -42,6 +43,7 @@ class Buffer:
             self._counts[batch.source] += len(batch)
 
     def count(self, source: TopicPartition) -> int:
+        """Records that wait in an input."""
         return self._counts[source]
 
     def __len__(self) -> int:
@@ -57,7 +59,7 @@ class Buffer:
     def next(
         self, limit: int, caught_up: Callable[[TopicPartition], bool], now_ms: int
     ) -> Slice | None:
-        """Return the rows that go next, at most ``limit``; None if there are none or one must wait."""
+        """Return the rows that go next, at most ``limit``; None if there are none yet."""
         if len(self._queues) == 1:
             ((source, queue),) = self._queues.items()
             return self._slice(source, queue[0].timestamps, None, limit) if queue else None
@@ -74,8 +76,9 @@ class Buffer:
         return self._slice(source, self._queues[source][0].timestamps, bound, limit)
 
     def _must_wait(self, caught_up: Callable[[TopicPartition], bool], now_ms: int) -> bool:
-        """An empty input that is not at its end may hold earlier records; one at its end may get
-        some.
+        """An empty input that is not at its end may hold earlier records.
+
+        One at its end may get some.
         """
         if any(not queue and not caught_up(source) for source, queue in self._queues.items()):
             return True

@@ -1,5 +1,6 @@
-"""What a worker does now and then: trim repartition topics, refresh positions, look whether topics
-have changed.
+"""What a worker does now and then.
+
+Trim repartition topics, refresh positions, look whether topics have changed.
 
 Invariant: a repartition topic is trimmed only up to positions that are known to be committed, and a
 user's topic never.

@@ -1,5 +1,6 @@
-"""The reference compiler: each node is a closure over the next ones, ``run(key, value,
-timestamp_ms)``.
+"""The reference compiler.
+
+Each node is a closure over the next ones, ``run(key, value, timestamp_ms)``.
 
 A record goes depth first: a node calls its children in order of declaration, all the way to sinks
 and stores, before the next record starts, so that the order per key survives branches and merges.
@@ -84,8 +85,9 @@ class Compiler:
         return parent.topic.key if isinstance(parent, Source) else as_key_serde(node.store.key)
 
     def batch(self, source: Source) -> RunBatch:
-        """Compile the chain of a source: decode, run, and one ``try`` a record (free in Python
-        3.11).
+        """Compile the chain of a source.
+
+        Decode, run, and one ``try`` a record (free in Python 3.11).
         """
         self.touched = set()
         then = self.children(source, KeyForm(source.topic.key))
@@ -246,7 +248,7 @@ class Compiler:
         return named(run, node.name)  # type: ignore[no-any-return]  # named keeps the type
 
     def answer(self, node: Function, form: KeyForm, send: Sender) -> Run:
-        """Compile where an answer goes: records of topics there, all else to the sink and children."""
+        """Compile where answers go: records of topics there, others to sink and children."""
         several = len(node.sinks) > 1
         sinks = [] if several else [self.sink(topic, form, node.name) for topic in node.sinks]
         onward = fan_out([*sinks, self.children(node, form)])
@@ -266,8 +268,9 @@ class Compiler:
         return named(run, node.name)  # type: ignore[no-any-return]  # named keeps the type
 
     def timer(self, node: Function, timer: Timer) -> Callable[[int], None]:
-        """Compile a timer of a function: called with its time, it has no key and sends records of
-        topics.
+        """Compile a timer of a function.
+
+        Called with its time, it has no key and sends records of topics.
         """
         send = self.sender(node)
         bound = Bound(self.scope, timer, OBJECT, send, self.topic_keys)

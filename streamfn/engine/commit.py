@@ -24,7 +24,6 @@ from streamfn.errors import (
     LogError,
     RefusedError,
     SerdeError,
-    UnknownOutcomeError,
 )
 from streamfn.metrics import Metrics
 from streamfn.record import TopicPartition
@@ -40,17 +39,25 @@ class Participant(Protocol):
     """A task or a feed: something with outputs, positions and state in the transaction."""
 
     @property
-    def dirty(self) -> bool: ...
+    def dirty(self) -> bool:
+        """True if there is anything to commit."""
+        ...
 
-    def emit(self, log: Log) -> None: ...
+    def emit(self, log: Log) -> None:
+        """Put what is to be sent into the transaction."""
+        ...
 
-    def offsets(self, token: str) -> dict[TopicPartition, Committed]: ...
+    def offsets(self, token: str) -> dict[TopicPartition, Committed]:
+        """Return the positions to commit, with the token."""
+        ...
 
-    def committed(self, token: str, ends: dict[TopicPartition, int]) -> None: ...
+    def committed(self, token: str, ends: dict[TopicPartition, int]) -> None:
+        """The transaction is committed."""
+        ...
 
 
 class Rewind(Exception):  # a signal inside the engine
-    """The transaction is not committed: a new producer, and everything back to what is committed."""
+    """The transaction is not committed: all goes back to what is."""
 
 
 class Refused(Exception):  # a signal inside the engine
@@ -75,9 +82,7 @@ class Committer:
         """What a call is being retried for; "" when nothing is."""
 
     def patiently(self, call: Callable[[], R], what: str) -> R:
-        """Call until it succeeds, backing off, as long as the log says that trying again makes
-        sense.
-        """
+        """Call until it succeeds, backing off, while the log says that trying again helps."""
         give_up_s = self._clock.monotonic_s() + COMMIT_DEADLINE_S
         delay_s = 0.05
         while True:
@@ -139,17 +144,17 @@ class Committer:
         return ends, self._clock.monotonic_s() - started_s >= SUSPECT_AFTER_S
 
     def _finish(self, token: str, offsets: Mapping[TopicPartition, Committed]) -> bool:
-        """Commit; only here can the outcome be unknown. Return True if the producer is suspect."""
+        """Commit; only here can the outcome be unknown. Return True if the producer is suspect.
+
+        Whatever the last call says (fenced, for one), an earlier one that timed out may have gone
+        through: any failure is resolved.
+        """
         started_s = self._clock.monotonic_s()
         try:
             self.patiently(self._log.commit, "a commit")
-        except UnknownOutcomeError as error:
-            if not self._resolve(token, offsets):
-                if not error.retriable:
-                    raise
-                raise Rewind from error
-            return False
         except LogError as error:
+            if self._resolve(token, offsets):
+                return False
             if not error.retriable and not isinstance(error, FencedError):
                 raise
             raise Rewind from error

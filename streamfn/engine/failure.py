@@ -1,5 +1,6 @@
-"""What becomes of a record that fails: which stage it was, what its policy says, what a dead letter
-holds.
+"""What becomes of a record that fails.
+
+Which stage it was, what its policy says, what a dead letter holds.
 
 The stage is read off the traceback (a generated chain knows its lines, a closure bears its stage's
 name), so that nothing is spent on records that do not fail. Invariant: a dead letter holds the
@@ -35,8 +36,9 @@ class Parked(Exception):  # a signal inside the engine, never seen by a user
 
 
 def stage_of(error: BaseException, lines: Mapping[int, str], default: str) -> str:
-    """Return the stage that was running when the error was raised: the innermost one on the
-    traceback.
+    """Return the stage that was running when the error was raised.
+
+    The innermost one on the traceback.
     """
     found = default
     trace: TracebackType | None = error.__traceback__
@@ -102,7 +104,7 @@ def dead_letter_headers(
 
 
 class Failures:
-    """What a task does about its failing records; ``marked`` and ``lines`` are the running chain's."""
+    """What a task does about its failing records; ``marked``, ``lines``: the chain's."""
 
     def __init__(self, scope: Scope, plan: Plan) -> None:
         self._scope, self._plan = scope, plan
@@ -166,7 +168,7 @@ class Failures:
     def timer_failed(
         self, error: Exception, marks: Sequence[int], timer: CompiledTimer, now_ms: int
     ) -> None:
-        """Undo what a timer did; there is no record to bury, so it stops the worker or is counted."""
+        """Undo what a timer did; it has no record to bury, so it stops the worker or is counted."""
         self.undo(marks)
         if isinstance(error, FATAL):
             raise error

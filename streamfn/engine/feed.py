@@ -86,7 +86,7 @@ class FeedTask:
         return count
 
     def _up_to_rejected(self, rows_max: int) -> Portion:
-        """Read the same rows again, but stop in front of the bad one: it is read anew after a cure."""
+        """Read the same rows again up to the bad one: that is read anew after a cure."""
         self._source.open(self._position)
         columns, position = Columns.empty(), self._position
         for _ in range(rows_max):
@@ -158,4 +158,5 @@ class FeedTask:
         self.dirty = False
 
     def close(self) -> None:
+        """Release everything that was opened."""
         self._source.close()

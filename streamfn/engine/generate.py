@@ -94,6 +94,7 @@ class Chain:
         return f"{kind}{self.count}"
 
     def line(self, *texts: str) -> None:
+        """Add lines to the body."""
         self.body.extend((text, self.stage) for text in texts)
 
     def leave_if(self, condition: str, *first: str) -> None:
@@ -112,10 +113,12 @@ class Chain:
         return self.objects[what]
 
     def key_object(self) -> str:
+        """The variable that holds the decoded key."""
         return self.key_as("object", to_object(self.form))
 
     # nodes
     def source(self, node: Source) -> None:
+        """Decode the value."""
         self.form = KeyForm(node.topic.key)
         decode = self.name("decode", node.topic.value.decode)
         self.line(f"value = None if raw is None else {decode}(raw)")
@@ -124,6 +127,7 @@ class Chain:
             self.line(f"if raw is not None: timestamp = {timed}({topic}, value)")
 
     def step(self, node: Step) -> None:
+        """Add a stateless operator."""
         fn = self.name("fn", node.fn)
         call = f"{fn}({self.key_object()}, value)" if node.takes_key else f"{fn}(value)"
         match node.kind:
@@ -176,8 +180,9 @@ class Chain:
         return ", ".join(["value", *(self.name("argument", a) for a in bound.arguments.values())])
 
     def bind_others(self, bound: Bound, send: Any, node: Function) -> None:
-        """Point maps and the context at this record; they write at once, so the chain is
-        journalled.
+        """Point maps and the context at this record.
+
+        They write at once, so the chain is journalled.
         """
         for made, prefix in bound.maps:
             under, of = self.name("under", made.under), self.name("prefix", prefix)
@@ -190,6 +195,7 @@ class Chain:
             self.line(f"{self.name('send', send)}.timestamp_ms = timestamp")
 
     def load(self, node: Function, name: str, value: ValueBinding) -> tuple[str, str, ValueBinding]:
+        """Load a value into its box; return what ``settle`` needs."""
         levels, box = value.levels, self.name("box", value.target)
         store = next(p.store for p in node.parameters if p.name == name and p.store)
         store_key = to_store(self.form, store.key)

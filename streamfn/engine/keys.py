@@ -22,6 +22,7 @@ class KeyForm:
 
     @property
     def raw(self) -> bool:
+        """True if the key is bytes."""
         return self.serde is not None
 
 

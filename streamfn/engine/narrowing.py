@@ -1,5 +1,6 @@
-"""Finding the one record that cannot be sent: the same offsets failing again is not doubt but a bad
-record.
+"""Finding the one record that cannot be sent.
+
+The same offsets failing again is not doubt but a bad record.
 
 When the log refuses a transaction for what is in it, the tasks are rewound and replay with half as
 many records, down to one; that one then fails by its stage's policy as if its function had raised

@@ -121,7 +121,8 @@ class Restore:
         for name, changelog in self._changelogs.items():
             at = int(meta.get(f"changelog:{name}", begins[changelog]))
             if not begins[changelog] <= at <= self._ends[changelog]:
-                return f"{changelog} now holds {begins[changelog]} to {self._ends[changelog]}, not {at}"
+                held = f"{begins[changelog]} to {self._ends[changelog]}"
+                return f"{changelog} now holds {held}, not {at}"
         return ""
 
     def _is_level(self, meta: Mapping[str, bytes]) -> bool:
@@ -142,13 +143,14 @@ class Restore:
         return json.dumps(facts, sort_keys=True).encode()
 
     def _check_types(self, meta: Mapping[str, bytes]) -> None:
-        """Refuse a store whose values the program can no longer read, before anything is written."""
+        """Refuse a store that the program can no longer read, before anything is written."""
         for name, spec in self.task.subtopology.stores.items():
             old, new = meta.get(f"type:{name}"), fingerprint(spec.value)
             why = incompatibility(old.decode(), new) if old is not None else None
             if why:
                 message = (
-                    f"store {name!r} holds values of another type; {why}; now {type_name(spec.value)}: "
+                    f"store {name!r} holds values of another type; {why}; "
+                    f"now {type_name(spec.value)}: "
                     f"restore the old type, or drop the state: streamfn reset --store {name}"
                 )
                 raise StateTypeError(message)
@@ -198,7 +200,8 @@ class Restore:
             message = (
                 f"task {self.task.name!r} cannot restore store {name!r}; its changelog "
                 f"{self._changelogs[name]} gave nothing for {waited_s:.0f} s at offset "
-                f"{self._at[name]} of {self._ends[self._changelogs[name]]}; check the log, then start again"
+                f"{self._at[name]} of {self._ends[self._changelogs[name]]}; check the log, "
+                "then start again"
             )
             raise StopError(message)
 

@@ -1,5 +1,6 @@
-"""What a task lends to its compiled chains: stores, output columns, the journal, and where it is in
-its input.
+"""What a task lends to its compiled chains.
+
+Stores, output columns, the journal, and where it is in its input.
 
 Invariant: everything here belongs to one task and one thread. A record that fails is undone by
 replaying ``undo`` backwards and cutting the output columns back; nothing else that a record changes
@@ -66,10 +67,12 @@ class Cursor:
 
     @property
     def offset(self) -> int:
+        """The current record's offset, -1 in a timer."""
         return -1 if self._batch is None else self._batch.offsets[self.index]
 
     @property
     def headers(self) -> Headers:
+        """The current record's headers."""
         if self._batch is None or self._batch.headers is None:
             return ()
         return self._batch.headers[self.index]

@@ -12,7 +12,7 @@ from streamfn.engine.scope import Run
 from streamfn.graph.topology import Step, TopicSpec
 
 STAGE = "stage "
-"""Begins the qualified name of a closure that bears a stage's name, whatever the stage is called."""
+"""Begins the qualified name of a closure that bears a stage's name, whatever that is."""
 
 
 def named(run: Any, stage: str) -> Any:
@@ -147,7 +147,7 @@ STEPS: dict[str, Callable[[Any, Run, Step], Run]] = {
 
 
 def merge_time(topic: TopicSpec, raw: bytes | None, timestamp: int) -> int:
-    """The record's event time for the order of a merge; its chain reports a record that has none."""
+    """The record's event time for the order of a merge; its chain reports one without."""
     if raw is None:
         return timestamp
     try:

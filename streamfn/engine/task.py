@@ -1,5 +1,6 @@
-"""A task: one sub-topology over partition *i* of its inputs. Buffer → chains → stores and output
-columns.
+"""A task: one sub-topology over partition *i* of its inputs.
+
+Buffer → chains → stores and output columns.
 
     created ──▶ restoring ──▶ running ◀──▶ suspended
        │            │            │             │
@@ -31,8 +32,8 @@ from streamfn.errors import InternalError
 from streamfn.graph.plan import Plan, Subtopology
 from streamfn.metrics import Metrics
 from streamfn.record import Batch, Columns, TopicPartition
-from streamfn.state.store import TaskHome
 from streamfn.state.levels import Undo
+from streamfn.state.store import TaskHome
 
 
 class TaskState(Enum):
@@ -230,7 +231,7 @@ class Task:
         return self._moved
 
     def output_bytes(self) -> int:
-        """Bytes of outputs that wait for the commit; counts only what came since it was last asked."""
+        """Bytes of outputs that wait for the commit; it counts only what is new."""
         for topic, columns in self.scope.outputs.items():
             rows, counted = self._counted.get(topic, (0, 0))
             if rows != len(columns):
@@ -294,7 +295,7 @@ class Task:
 
     @property
     def has_committed(self) -> bool:
-        """False until the start positions are committed: the first transaction, before any record."""
+        """False until the start positions are committed: before any record."""
         return bool(self._token)
 
     def touch(self) -> None:

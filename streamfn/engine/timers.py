@@ -1,5 +1,6 @@
-"""When a task's timers are due: on stream time after the record that moved it, on the wall clock
-between records.
+"""When a task's timers are due.
+
+On stream time after the record that moved it, on the wall clock between records.
 
 A firing missed is not made up: whatever the leap, a timer fires once for it (KIP-138,
 ``PunctuationSchedule``). Invariant: when a stream timer is due follows from stream time alone,
@@ -34,13 +35,13 @@ class Timers:
         return stop
 
     def fire_stream(self, before_ms: int, now_ms: int) -> None:
-        """Fire what became due when stream time moved from ``before_ms`` to ``now_ms``, once each."""
+        """Fire, once each, what a move of stream time made due."""
         for timer in self._stream:
             if now_ms >= next_due(before_ms, timer.timer.interval_ms):
                 self._fire(timer, now_ms)
 
     def fire_wall(self, now_ms: int) -> None:
-        """Fire what is due on the wall clock; the first time is one interval after the first call."""
+        """Fire what is due on the wall clock; first one interval after the first call."""
         for number, timer in enumerate(self._wall):
             interval_ms = timer.timer.interval_ms
             due = self._due_ms.setdefault(number, now_ms + interval_ms)

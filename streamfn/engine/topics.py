@@ -1,5 +1,6 @@
-"""What must be true of the log before the first record: topics exist as planned, positions are
-known, nothing is left.
+"""What must be true of the log before the first record.
+
+Topics exist as planned, positions are known, nothing is left.
 
 Internal topics are created and verified, the user's own are created on request. Invariant: start
 positions are resolved once for each (application, source topic) and committed; afterwards a missing
@@ -77,8 +78,9 @@ def _check_orphans(plan: Plan, log: Log, existing: Iterable[str]) -> None:
         )
         if unread > 0:
             message = (
-                f"internal topic {name!r} holds {unread} unread records; the topology does not know it; "
-                f"run the version that does until it is drained, or drop them: streamfn reset --topic {name}"
+                f"internal topic {name!r} holds {unread} unread records; the topology does not "
+                "know it; run the version that does until it is drained, or drop them: "
+                f"streamfn reset --topic {name}"
             )
             raise ConfigError(message)
 
@@ -93,6 +95,10 @@ def start_positions(
     """Return each source's committed position, or where it begins if it has never had one.
 
     Args:
+        plan: tells internal topics, which start at their beginning, from the user's.
+        sources: the partitions of one task.
+        log: asked for what is committed and what it still holds.
+        config: ``start`` and ``on_gap``.
         known: topics that the task's store has read before: a missing position there is an error.
 
     Raises:

@@ -1,5 +1,6 @@
-"""Ends a process whose loop hangs, with a dump of where: a Python thread would be blind while C
-code holds the GIL.
+"""Ends a process whose loop hangs, with a dump of where.
+
+A Python thread would be blind while C code holds the GIL.
 
 ``faulthandler`` writes every stack into the worker's crash file and exits; ``beat`` moves the
 moment away each round of the loop. Invariant: armed only between the first ``beat`` and ``stop``.
@@ -26,6 +27,7 @@ class Watchdog:
             self._armed_s = now_s
 
     def stop(self) -> None:
+        """Disarm."""
         faulthandler.cancel_dump_traceback_later()
         if self._file is not None:
             faulthandler.disable()

@@ -1,5 +1,7 @@
-"""The worker: one loop over poll → tasks → commit, the same on Kafka, the embedded log, the test
-driver and a simulator.
+"""The worker.
+
+One loop over poll → tasks → commit, the same on Kafka, the embedded log, the test driver and a
+simulator.
 
 Records come from ``Log.poll`` and go to the task that owns their partition; what tasks and feeds
 have made goes out in one transaction a commit interval. It does no I/O of its own and has one
@@ -23,7 +25,7 @@ from streamfn.engine.narrowing import Narrowing
 from streamfn.engine.restore import Restore
 from streamfn.engine.task import Task
 from streamfn.engine.topics import ensure_topics
-from streamfn.errors import StageError
+from streamfn.errors import FencedError, StageError
 from streamfn.graph.plan import Plan
 from streamfn.graph.topology import Feed
 from streamfn.metrics import Metrics
@@ -38,9 +40,13 @@ FEED_ROWS = 2_000
 class Slot(Protocol):
     """The worker's place on this machine: it remembers where the worker was if it crashes."""
 
-    def note_position(self, task: str, topic: str, offset: int) -> None: ...
+    def note_position(self, task: str, topic: str, offset: int) -> None:
+        """Remember what is about to be processed."""
+        ...
 
-    def forget_crash(self, task: str) -> None: ...
+    def forget_crash(self, task: str) -> None:
+        """The task has got past where it crashed."""
+        ...
 
 
 class Worker:
@@ -79,6 +85,7 @@ class Worker:
         self._last_commit_s = self._last_store_s = clock.monotonic_s()
         self._transaction_records = 0
         self._rewinds_in_a_row = 0
+        self._fenced = False
         self._busy = True
 
     @property
@@ -123,7 +130,7 @@ class Worker:
         self.stopping = True
 
     def close(self, *, commit: bool = True) -> None:
-        """Commit, write the stores, leave the group; without ``commit`` drop what is not committed."""
+        """Commit, write the stores, leave the group; without ``commit`` drop the rest."""
         if commit:
             self.commit()
         else:
@@ -169,7 +176,7 @@ class Worker:
         return max(0.0, min(timeout_s, due_s - self._clock.monotonic_s()))
 
     def _restore(self) -> int:
-        """Restore slices; a task that starts commits its start positions before its first record."""
+        """Restore slices; a task commits its start positions before its first record."""
         begun = self.assignment.restore_slice()
         if not all(task.has_committed for task in begun):
             self.commit()
@@ -208,8 +215,10 @@ class Worker:
         return sum(feed.step(FEED_ROWS) for feed in self.feeds)
 
     def caught_up(self, source: TopicPartition) -> bool:
-        """True if there is nothing earlier to come: the end is reached and no feed adds to the
-        topic, nor holds rows of it that are not committed yet.
+        """True if there is nothing earlier to come.
+
+        The end is reached and no feed adds to the topic, nor holds rows of it that are not
+        committed yet.
         """
         return self._log.caught_up(source) and not any(
             feed.feed.topic.name == source.topic and (feed.dirty or not feed.at_end)
@@ -223,10 +232,10 @@ class Worker:
 
     def _resume_if_drained(self, task: Task) -> None:
         for source in task.sources:
-            if source in self._paused:
-                if task.buffer.count(source) <= self.config.buffer_records_max // 2:
-                    self._log.resume([source])
-                    self._paused.discard(source)
+            drained = task.buffer.count(source) <= self.config.buffer_records_max // 2
+            if source in self._paused and drained:
+                self._log.resume([source])
+                self._paused.discard(source)
 
     # state of the whole
     @property
@@ -274,6 +283,7 @@ class Worker:
                 )
                 self._rewind()
             except Rewind as rewind:
+                self._check_fenced(rewind.__cause__)
                 log_.warning("transaction not committed, rewinding: %s", rewind.__cause__)
                 self._rewind()
             else:
@@ -282,11 +292,18 @@ class Worker:
 
     def _committed(self, participants: Sequence[Participant]) -> None:
         self._transaction_records = self._rewinds_in_a_row = 0
+        self._fenced = False
         self._narrowing.committed(self.assignment.running)
         if self._slot is not None:
             for task in participants:
                 if isinstance(task, Task):
                     self._slot.forget_crash(task.name)
+
+    def _check_fenced(self, error: BaseException | None) -> None:
+        """Fenced once may be a long outage; again at once, somebody else works with our id."""
+        if isinstance(error, FencedError) and self._fenced:
+            raise error
+        self._fenced = isinstance(error, FencedError)
 
     def _rewind(self) -> None:
         """The one way out of all trouble."""

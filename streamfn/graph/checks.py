@@ -50,7 +50,19 @@ def check_whole(topology: Topology, topics: Mapping[str, TopicSpec], mistakes: M
 def _check_own_repartitions(
     topology: Topology, nodes: Mapping[str, AnyNode], mistakes: Mistakes
 ) -> None:
-    """The plan adds repartitions; a user's own must not have the name of one of them."""
+    """No repartition may have the name of another's topic or of one that the plan adds."""
+    topics: dict[str, AnyNode] = {}
+    for node in nodes.values():
+        if isinstance(node, Repartition):
+            name = repartition_topic(topology.application, node.name)
+            other = topics.setdefault(name, node)
+            if other is not node:
+                mistakes.add(
+                    node.where,
+                    f"repartition {node.name!r} would use the topic of another one",
+                    f"topic {name!r} of {other.name!r} at {other.where}",
+                    "say name= with a name of its own",
+                )
     for node in topology.nodes.values():
         if isinstance(node, Repartition) and nodes[node.name] is not node:
             added = nodes[node.name]

@@ -30,8 +30,9 @@ from streamfn.serde import as_key_serde, as_serde
 
 @dataclass(frozen=True, slots=True)
 class Subtopology:
-    """A connected part of the program; task ``<name>_<i>`` is it over partition *i* of all its
-    sources.
+    """A connected part of the program.
+
+    Task ``<name>_<i>`` is it over partition *i* of all its sources.
     """
 
     name: str
@@ -41,16 +42,19 @@ class Subtopology:
 
     @property
     def sources(self) -> list[Source]:
+        """The nodes at which records enter."""
         return [node for node in self.nodes.values() if isinstance(node, Source)]
 
     @property
     def stores(self) -> dict[str, StoreSpec]:
+        """The stores by name."""
         found: dict[str, StoreSpec] = {}
         for node in self.nodes.values():
             found.update({store.name: store for store in stores_of(node)})
         return found
 
     def children(self, name: str) -> list[AnyNode]:
+        """The nodes fed by a node, in order of declaration."""
         return [node for node in self.nodes.values() if name in node.parents]
 
 
@@ -76,20 +80,25 @@ class Plan:
 
     @property
     def application(self) -> str:
+        """The application's name."""
         return self.topology.application
 
     @property
     def tokens(self) -> int:
+        """As many as the widest sub-topology has partitions."""
         return max((sub.partitions for sub in self.subtopologies), default=1)
 
     @property
     def dead_letter_topic(self) -> str:
+        """Where records go that fail under ``dead_letter``."""
         return f"{self.application}-dead-letters"
 
     def changelog(self, store: str) -> str:
+        """The changelog topic of a store."""
         return changelog_topic(self.application, store)
 
     def position_topic(self, feed: str) -> str:
+        """Where a feed's positions are kept."""
         return f"{self.application}-{feed}-position"
 
 
@@ -120,14 +129,11 @@ def plan(topology: Topology, existing: Mapping[str, int] | None = None) -> Plan:
     mistakes: list[Mistake] = []
     nodes, repartitions = _cut(topology, mistakes)
     groups = _components(nodes)
-    counts = _user_counts(nodes, existing or {}, mistakes)
+    users = _user_topics(topology)
+    counts = _user_counts(users, existing or {}, mistakes)
     subs = tuple(_sized(groups, repartitions, counts, mistakes))
     if mistakes:
         raise TopologyError(mistakes)
-    users = _user_topics(topology)
-    counts.update(
-        {name: spec.partitions or 1 for name, spec in users.items() if name not in counts}
-    )
     return Plan(topology, subs, tuple(_internal(topology, subs, repartitions)), users, counts)
 
 
@@ -180,6 +186,7 @@ def _cut(
         name = repartition_topic(topology.application, node.name.removesuffix("-repartition"))
         topic = _repartition_spec(name, node, mistakes)
         if topic is None:
+            renamed[node.name] = parents[0]
             continue
         repartitions[name] = node
         renamed[node.name] = name
@@ -189,8 +196,21 @@ def _cut(
         cut[name] = Source(
             name=name, key=node.key, value=node.value, where=node.where, topic=topic, internal=True
         )
-    return {name: replace(n, parents=tuple(renamed.get(p, p) for p in n.parents))
-            for name, n in cut.items()}, repartitions  # fmt: skip
+    behind: dict[str, AnyNode] = {
+        name: replace(n, parents=tuple(renamed.get(p, p) for p in n.parents))
+        for name, n in cut.items()
+    }
+    named = {
+        topic: replace(node, name=_short_name(node, topology), parents=behind[node.name].parents)
+        for topic, node in repartitions.items()
+    }
+    return behind, named
+
+
+def _short_name(node: Repartition, topology: Topology) -> str:
+    """What a sub-topology behind a repartition is called; a topic's own name stays the topic's."""
+    short = node.name.removesuffix("-repartition")
+    return node.name if isinstance(topology.nodes.get(short), Source) else short
 
 
 def _repartition_spec(name: str, node: Repartition, mistakes: list[Mistake]) -> TopicSpec | None:
@@ -234,18 +254,15 @@ def _components(nodes: Mapping[str, AnyNode]) -> list[dict[str, AnyNode]]:
 
 
 def _user_counts(
-    nodes: Mapping[str, AnyNode], existing: Mapping[str, int], mistakes: list[Mistake]
+    topics: Mapping[str, TopicSpec], existing: Mapping[str, int], mistakes: list[Mistake]
 ) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for node in nodes.values():
-        if not isinstance(node, Source) or node.internal:
-            continue
-        topic = node.topic
+    for topic in topics.values():
         found = existing.get(topic.name)
         if found and topic.partitions and found != topic.partitions:
             mistakes.append(
                 Mistake(
-                    topic.where or node.where,
+                    topic.where,
                     f"topic {topic.name!r} is declared with {topic.partitions} partitions",
                     f"a topic with {found}",
                     f"declare partitions={found}, or leave it out to take the topic as it is",
@@ -265,16 +282,35 @@ def _sized(
     waiting = list(groups)
     widths: dict[str, int] = {}
     while waiting:
-        for group in waiting:
-            feeds = [n.name for n in group.values() if isinstance(n, Source) and n.internal]
-            if all(repartitions[feed].parents[0] in widths for feed in feeds):
-                break
-        else:
-            break
-        waiting.remove(group)
+        group = _next_to_size(waiting, repartitions, widths)
+        waiting = [other for other in waiting if other is not group]
         sub = _size(group, repartitions, counts, widths, mistakes)
         widths.update(dict.fromkeys(sub.nodes, sub.partitions))
         yield sub
+
+
+def _next_to_size(
+    waiting: list[dict[str, AnyNode]],
+    repartitions: Mapping[str, Repartition],
+    widths: Mapping[str, int],
+) -> dict[str, AnyNode]:
+    """The first group whose feeders are sized; in a ring of groups, one that tells its width."""
+
+    def has_own_width(group: Mapping[str, AnyNode]) -> bool:
+        return any(isinstance(n, Source) and not n.internal for n in group.values())
+
+    feeders = [(group, _feeders(group, repartitions)) for group in waiting]
+    ready = [group for group, names in feeders if all(name in widths for name in names)]
+    own = [group for group in waiting if has_own_width(group)]
+    fed = [group for group, names in feeders if any(name in widths for name in names)]
+    return [*ready, *own, *fed][0]
+
+
+def _feeders(group: Mapping[str, AnyNode], repartitions: Mapping[str, Repartition]) -> list[str]:
+    """The nodes of other groups that write to a group's repartition topics."""
+    internal = [n.name for n in group.values() if isinstance(n, Source) and n.internal]
+    feeders = [repartitions[name].parents[0] for name in internal]
+    return [name for name in feeders if name not in group]
 
 
 def _size(
@@ -287,8 +323,8 @@ def _size(
     sources = [node for node in group.values() if isinstance(node, Source)]
     fixed = [counts[n.name] for n in sources if not n.internal]
     fixed += [n.topic.partitions for n in sources if n.internal and n.topic.partitions]
-    feeding = [widths[repartitions[n.name].parents[0]] for n in sources if n.internal]
-    needed = max(fixed) if fixed else max(feeding)
+    feeding = [widths[name] for name in _feeders(group, repartitions) if name in widths]
+    needed = max(fixed or feeding)
     for node in sources:
         if node.internal:
             counts[node.name] = node.topic.partitions or needed
@@ -296,8 +332,7 @@ def _size(
         _check_copartitioned(sources, counts, mistakes)
     mine = {node.name: counts[node.name] for node in sources}
     names = [repartitions[n.name].name if n.internal else n.name for n in sources]
-    name = min(names).removesuffix("-repartition")
-    return Subtopology(name, dict(group), max(mine.values()), mine)
+    return Subtopology(min(names), dict(group), max(mine.values()), mine)
 
 
 def _check_copartitioned(
@@ -309,7 +344,7 @@ def _check_copartitioned(
             mistakes.append(
                 Mistake(
                     node.where,
-                    f"{node.name!r} and {widest.name!r} meet at keyed state but are not co-partitioned",
+                    f"{node.name!r} and {widest.name!r} meet at state but are not co-partitioned",
                     f"{counts[node.name]} and {counts[widest.name]} partitions",
                     f"put .repartition(partitions={counts[widest.name]}) behind {node.name!r}, "
                     "or give both topics the same count",

@@ -1,5 +1,6 @@
-"""What a program is: a graph of nodes as frozen data, built by ``dsl`` and ``app``, read by
-``plan`` and ``engine``.
+"""What a program is.
+
+A graph of nodes as frozen data, built by ``dsl`` and ``app``, read by ``plan`` and ``engine``.
 
 A record enters at a ``Source`` and goes depth first through the children of each node, in the order
 in which they were declared, until it ends in sinks, stores or nothing. Invariants: names are unique
@@ -28,8 +29,9 @@ OnError: TypeAlias = Literal["fail", "skip", "dead_letter"]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What happens to a record that fails: so many retries, then ``on_error``; None means the
-    app's.
+    """What happens to a record that fails: so many retries, then ``on_error``.
+
+    None means the app's.
     """
 
     on_error: OnError | None = None
@@ -56,8 +58,9 @@ StoreKind: TypeAlias = Literal["value", "map", "store", "table"]
 
 @dataclass(frozen=True, slots=True)
 class StoreSpec:
-    """A store: its name and types. ``key`` is the whole key; of a map that is (record key, map
-    key).
+    """A store: its name and types. ``key`` is the whole key.
+
+    Of a map that is (record key, map key).
     """
 
     name: str
@@ -72,8 +75,9 @@ ParameterKind: TypeAlias = Literal["value", "map", "store", "lookup", "context"]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One injected parameter of a function; ``start`` makes a new key's value (kind ``value``
-    only).
+    """One injected parameter of a function.
+
+    ``start`` makes a new key's value (kind ``value`` only).
     """
 
     name: str
@@ -175,6 +179,7 @@ class Function(Node):
 
     @property
     def stores(self) -> tuple[StoreSpec, ...]:
+        """The stores by name."""
         return tuple(p.store for p in self.parameters if p.store is not None)
 
     @property
@@ -218,7 +223,7 @@ KEY_CHANGING: Final = frozenset({"map", "flat_map", "key_by"})
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A source outside the log (a file) whose rows go into a topic; ``open`` makes the connector."""
+    """A source outside the log whose rows go into a topic; ``open`` makes the connector."""
 
     name: str
     topic: TopicSpec

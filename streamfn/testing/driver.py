@@ -107,8 +107,9 @@ class TestDriver:
         self._worker.close(commit=commit)
 
     def restart(self) -> None:
-        """Kill the worker without a word and start another: what was not committed is processed
-        again.
+        """Kill the worker without a word and start another.
+
+        What was not committed is processed again.
         """
         self._worker.close(commit=False)
         self._start()
@@ -127,7 +128,10 @@ class TestDriver:
         """Write a record to a topic and process it all the way.
 
         Args:
+            topic: one that the app reads.
             value: None is a tombstone.
+            key: None is a null key.
+            headers: pairs of a name and bytes.
             timestamp_ms: the virtual wall clock's time if left out.
             partition: the key's own if left out.
         """
@@ -207,8 +211,7 @@ class TestDriver:
                     )  # fmt: skip
 
     def state(self, stage: object, parameter: str = "") -> dict[Any, Any]:
-        """Return the entries of a function's parameter (or of a table) over all partitions, in key
-        order.
+        """Return the entries of a function's parameter, or of a table, in key order.
 
         Changes that are processed and not committed yet are seen.
         """
