@@ -1,0 +1,113 @@
+"""``streamfn consume``: the records of a topic, one a line.
+
+Records come from the log of an application that is not running and go to stdout. Invariant: each
+line stands for one record, in the order of its partition; partitions are merged by timestamp.
+"""
+
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streamfn.cli.options import STATE_DIR, ApplicationOption, AppOption, StateDir
+from streamfn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamfn.cli.place import Place
+    from streamfn.connectors.embedded import EmbeddedLog
+    from streamfn.record import Record
+    from streamfn.results import Raw
+
+Topic = Annotated[str, typer.Argument(metavar="TOPIC", show_default=False)]
+Partition = Annotated[
+    int | None, typer.Option(metavar="N", help="This partition only.", show_default=False)
+]
+Offset = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Begin there in each partition; -5: at its last 5.  [default: the beginning]",
+        show_default=False,
+    ),
+]
+Most = Annotated[
+    int | None,
+    typer.Option("--max", min=0, metavar="N", help="Stop after so many.", show_default=False),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Write JSON lines; in a pipe they always are.")
+]
+FromBeginning = Annotated[
+    bool, typer.Option("--from-beginning", help="As without it: begin at the beginning.")
+]
+Headers = Annotated[bool, typer.Option("--headers", help="Write headers too.")]
+
+
+def consume(
+    topic: Topic,
+    app: AppOption = None,
+    application: ApplicationOption = None,
+    state_dir: StateDir = STATE_DIR,
+    partition: Partition = None,
+    offset: Offset = None,
+    from_beginning: FromBeginning = False,
+    most: Most = None,
+    as_json: AsJson = False,
+    headers: Headers = False,
+) -> None:
+    """Show the records of a topic: partition and offset, time, key and value.
+
+    With --app values are read by the program's types; else as JSON or text, and other bytes as 0x…
+    """
+    from streamfn.cli.place import find
+    from streamfn.cli.values import record_json, record_text
+
+    write = record_json if as_json or not sys.stdout.isatty() else record_text
+    place = find(state_dir, app, application)
+    with place.log() as (log, _):
+        found = _typed(place, log, topic, _select(log, topic, partition, offset))
+        for record in islice(found, most):
+            sys.stdout.write(write(record, headers=headers) + "\n")
+        sys.stdout.flush()
+
+
+def _select(
+    log: "EmbeddedLog", topic: str, partition: int | None, offset: int | None
+) -> "Iterator[Raw]":
+    """The wanted records, as bytes."""
+    from streamfn.cli.place import check_topic
+    from streamfn.results import merged, partitions_of, read_partition
+
+    check_topic(log, topic)
+    sources = [s for s in partitions_of(log, topic) if partition in (None, s.partition)]
+    if not sources:
+        count = log.topics()[topic].partitions
+        message = (
+            f"topic {topic!r} has no partition {partition}; it has {count}; name 0 to {count - 1}"
+        )
+        raise ConfigError(message)
+    begins, ends = log.begin_offsets(sources), log.end_offsets(sources)
+    parts: list[Iterator[Raw]] = []
+    for source in sources:
+        first, end = begins[source], ends[source]
+        wanted = first if offset is None else offset if offset >= 0 else end + offset
+        parts.append(read_partition(log, source, max(first, wanted), end))
+    return merged(parts)
+
+
+def _typed(
+    place: "Place", log: "EmbeddedLog", topic: str, found: "Iterator[Raw]"
+) -> "Iterator[Record[Any, Any]]":
+    """Decode records by the program's types, or guess."""
+    from streamfn.cli.place import decoders, purpose_of
+    from streamfn.cli.values import guess_state_value, guess_topic_value, text_or_hex
+    from streamfn.results import decoded
+
+    planned = place.plan(log)
+    known = decoders(planned, topic) if planned else None
+    internal = purpose_of(place.application, topic) == "changelog"
+    key, value = known or (text_or_hex, guess_state_value if internal else guess_topic_value)
+    for raw in found:
+        yield decoded(raw, key, value)

@@ -1,0 +1,84 @@
+"""What becomes of an error on the command line: one line on stderr and a documented exit code.
+
+Invariant: a traceback is shown only of a user's own code (a function that failed) and of a bug in
+streamfn.
+"""
+
+import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from streamfn.cli.console import line_of, notes
+from streamfn.errors import InternalError, StageError, StreamfnError, TopologyError
+
+EXIT_CODES = {
+    0: "done, or stopped by Ctrl-C or SIGTERM after a commit",
+    1: "another error",
+    2: "the command line is wrong",
+    3: "the program is wrong or cannot be loaded",
+    4: "a setting, or a file to load, is wrong",
+    5: "a record or row failed, and its policy is to fail",
+    6: "state: the folder cannot be used, is in use, or holds another type",
+    7: "the log cannot be used or is in use by another process",
+    8: "stopped on purpose: going on would lose or double something",
+    70: "a bug in streamfn",
+    130: "Ctrl-C: a second one, or before --until-end came to the end (143: SIGTERM)",
+}
+
+BUG = "this is a bug in streamfn; please report it with the lines above"
+
+
+class ReportError(StreamfnError):
+    """A function decorated with ``@app.report`` raised; the run itself is done and committed."""
+
+
+@contextmanager
+def explained() -> Generator[None]:
+    """Show errors and end with their exit codes."""
+    import typer
+
+    try:
+        yield
+    except StreamfnError as error:
+        raise typer.Exit(show(error)) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:  # whoever reads has enough
+        close_stdout()
+        raise typer.Exit(0) from None
+    except OSError as error:
+        about = f" for {error.filename!r}" if error.filename else ""
+        line_of("error", f"the system refuses; got {error.strerror}{about}", "bold red")
+        raise typer.Exit(1) from None
+    except Exception as error:
+        if type(error).__module__.split(".")[0] in ("click", "typer"):
+            raise
+        notes().print(traceback.format_exc(), end="", soft_wrap=True)
+        line_of("error", f"{type(error).__name__}: {error}; {BUG}", "bold red")
+        raise typer.Exit(InternalError.exit_code) from None
+
+
+def show(error: StreamfnError) -> int:
+    """Write an error to stderr; return the exit code."""
+    if isinstance(error, TopologyError):
+        for mistake in error.mistakes:
+            line_of("error", str(mistake), "bold red")
+        return error.exit_code
+    text = str(error)
+    if isinstance(error, InternalError):
+        notes().print("".join(traceback.format_exception(error)), end="", soft_wrap=True)
+        text = f"{text}; {BUG}"
+    elif isinstance(error, StageError | ReportError) and error.__cause__ is not None:
+        from streamfn.engine.failure import user_traceback
+
+        notes().print(user_traceback(error.__cause__), end="", soft_wrap=True)
+    line_of("error", text, "bold red")
+    return error.exit_code
+
+
+def close_stdout() -> None:
+    """Have nothing more written to a pipe that nobody reads."""
+    import os
+    import sys
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,202 @@
+"""``streamfn reset``: drops what an application has worked out: it starts anew from its inputs.
+
+Invariant: nothing is deleted before it was said and agreed to; inputs are never deleted. A mark
+stands in the folder while a whole application is reset, and the application does not run until the
+reset is finished.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamfn.cli.console import say
+from streamfn.cli.options import STATE_DIR, AppOption, StateDir
+from streamfn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamfn.cli.place import Place
+    from streamfn.connectors.embedded import EmbeddedLog
+    from streamfn.graph.plan import Plan
+    from streamfn.record import TopicPartition
+    from streamfn.state.directory import StateDirectory
+
+Application = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[APPLICATION]",
+        help="Its name; left out: the only one under --state-dir.",
+        show_default=False,
+    ),
+]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STORE", help="Empty this store only; positions stay.", show_default=False
+    ),
+]
+Topic = Annotated[
+    str | None,
+    typer.Option(metavar="TOPIC", help="Delete this internal topic only.", show_default=False),
+]
+Outputs = Annotated[
+    bool, typer.Option("--outputs", help="Delete the output topics as well; needs --app.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def reset(
+    application: Application = None,
+    app: AppOption = None,
+    state_dir: StateDir = STATE_DIR,
+    store: Store = None,
+    topic: Topic = None,
+    outputs: Outputs = False,
+    yes: Yes = False,
+) -> None:
+    """Drop what an application, not running, has worked out: it starts anew from its inputs.
+
+    Deleted are its stores, changelogs, repartition topics, dead letters and positions; inputs stay,
+    and so do outputs without --outputs: a new run appends to them.
+    """
+    from streamfn.cli.place import find
+
+    if store and topic:
+        message = "--store and --topic exclude each other"
+        raise typer.BadParameter(message)
+    place = find(state_dir, app, application)
+    with place.log() as (log, directory):
+        planned = place.plan(log)
+        if store or topic:
+            _one_topic(place, log, _topic_of(place, planned, log, store, topic), yes=yes)
+        else:
+            _whole(place, log, directory, _work(place, log, planned, outputs=outputs), yes=yes)
+
+
+@dataclass(slots=True)
+class Work:
+    """What a reset of a whole application will do."""
+
+    deleted: list[str] = field(default_factory=list[str])
+    kept: list[str] = field(default_factory=list[str])
+    positions: "dict[TopicPartition, int]" = field(default_factory=dict["TopicPartition", int])
+
+
+def _work(place: "Place", log: "EmbeddedLog", planned: "Plan | None", *, outputs: bool) -> Work:
+    """Sort the topics, and find where to begin in those that stay."""
+    from streamfn.cli.place import purpose_of
+    from streamfn.graph.describe import topic_purposes
+    from streamfn.results import partitions_of
+
+    if outputs and planned is None:
+        message = "--outputs needs --app; only the program tells outputs from inputs; give both"
+        raise ConfigError(message)
+    purposes = topic_purposes(planned) if planned else {}
+    work = Work()
+    for name in sorted(log.topics()):
+        purpose = purpose_of(place.application, name)
+        written = purposes.get(name, "") in ("sink", "source and sink")
+        if purpose in ("changelog", "repartition", "dead letters") or (outputs and written):
+            work.deleted.append(name)
+            continue
+        work.kept.append(name)
+        if purpose == "position":
+            continue
+        sources = partitions_of(log, name)
+        begins, ends = log.begin_offsets(sources), log.end_offsets(sources)
+        starts = ends if purposes.get(name) == "source and sink" else begins
+        work.positions.update({source: starts[source] for source in log.committed(sources)})
+    return work
+
+
+def _whole(
+    place: "Place", log: "EmbeddedLog", directory: "StateDirectory", work: Work, *, yes: bool
+) -> None:
+    from streamfn.graph.describe import counted
+
+    tasks = directory.list_tasks()
+    say(f"reset of application {place.application!r} under {str(place.state_dir)!r} deletes")
+    say(f"  the stores of {counted(len(tasks), 'task')}: {', '.join(tasks) or 'none'}")
+    say(f"  {counted(len(work.deleted), 'topic')}: {', '.join(work.deleted) or 'none'}")
+    read = len({source.topic for source in work.positions})
+    say(f"  the positions in {counted(read, 'topic')}")
+    say(f"and keeps {counted(len(work.kept), 'topic')}: {', '.join(work.kept) or 'none'}")
+    _ask(yes)
+    _carry_out(place, log, directory, work)
+    say(f"application {place.application!r} is reset; it starts anew from its inputs")
+
+
+def _carry_out(place: "Place", log: "EmbeddedLog", directory: "StateDirectory", work: Work) -> None:
+    """Delete, with a mark in the folder that keeps the application from running on half of it."""
+    from streamfn.connectors.log import Committed
+    from streamfn.run import RESETTING
+    from streamfn.state.folders import write_file
+
+    mark = directory.path / RESETTING
+    write_file(mark, "streamfn reset is at work; if it died, run it again\n")
+    directory.wipe_all()
+    log.open_producer()
+    log.begin()
+    log.send_offsets({source: Committed(at, "") for source, at in work.positions.items()})
+    log.commit()
+    for name in work.deleted:
+        log.delete_topic(name)
+    mark.unlink()
+
+
+def _topic_of(
+    place: "Place",
+    planned: "Plan | None",
+    log: "EmbeddedLog",
+    store: str | None,
+    topic: str | None,
+) -> str:
+    """The internal topic that --store or --topic means."""
+    from streamfn.cli.place import check_topic, purpose_of
+    from streamfn.graph.plan import changelog_topic
+
+    if topic is None:
+        topic = changelog_topic(place.application, store or "")
+        if topic not in log.topics():
+            stores = [
+                name.removeprefix(f"{place.application}-").removesuffix("-changelog")
+                for name in log.topics()
+                if purpose_of(place.application, name) == "changelog"
+            ]
+            known = ", ".join(sorted(stores)) or "none"
+            message = (
+                f"store {store!r} is not one of application {place.application!r}; it has {known}; "
+                "name one of them"
+            )
+            raise ConfigError(message)
+    check_topic(log, topic)
+    if purpose_of(place.application, topic) == "user":
+        message = (
+            f"topic {topic!r} is not internal to {place.application!r}; got one of your own; "
+            "reset deletes no inputs: leave --topic out to reset the application"
+        )
+        raise ConfigError(message)
+    return topic
+
+
+def _one_topic(place: "Place", log: "EmbeddedLog", topic: str, *, yes: bool) -> None:
+    """Delete one internal topic; a store's data goes with its changelog, as they no longer fit."""
+    from streamfn.cli.place import purpose_of
+
+    means = {
+        "changelog": "its store is empty from then on; inputs already processed are not read again",
+        "repartition": "records in it that were not processed are lost",
+        "position": "its file is loaded again from the beginning",
+        "dead letters": "its records are gone",
+    }
+    say(f"reset deletes topic {topic}: {means[purpose_of(place.application, topic)]}")
+    _ask(yes)
+    log.delete_topic(topic)
+    say(f"topic {topic} is deleted; the next run makes it anew")
+
+
+def _ask(yes: bool) -> None:
+    """Have it agreed to."""
+    if not yes and not typer.confirm("Delete?"):
+        say("nothing was deleted")
+        raise typer.Exit(1)

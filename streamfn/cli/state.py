@@ -1,0 +1,162 @@
+"""``streamfn state``: the entries of a store of an application that is not running.
+
+They are read from the store's changelog in the log, which holds all that is committed, also where
+the process died before its database was written. Invariant: what is shown is the committed state,
+and looking changes nothing.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streamfn.cli.console import answers, say
+from streamfn.cli.options import STATE_DIR, ApplicationOption, AppOption, Json, StateDir
+from streamfn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamfn.cli.place import Place
+    from streamfn.connectors.embedded import EmbeddedLog
+    from streamfn.graph.plan import Plan
+
+Entry = tuple[Any, Any, int]
+"""Key, value, partition."""
+
+Store = Annotated[
+    str | None,
+    typer.Argument(metavar="[STORE]", help="Left out: the stores are listed.", show_default=False),
+]
+Key = Annotated[
+    str | None,
+    typer.Argument(metavar="[KEY]", help="As plain text or JSON.", show_default=False),
+]
+Limit = Annotated[int, typer.Option(min=0, metavar="N", help="Show so many entries; 0 shows all.")]
+
+
+def state(
+    store: Store = None,
+    key: Key = None,
+    app: AppOption = None,
+    application: ApplicationOption = None,
+    state_dir: StateDir = STATE_DIR,
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """Show the entries of a store, or the one of KEY (of a map: all under it).
+
+    With --app keys and values are read by the program's types; else values as MessagePack, keys as
+    text or 0x…
+    """
+    from streamfn.cli.place import find
+
+    place = find(state_dir, app, application)
+    with place.log() as (log, _):
+        if store is None:
+            _list(place, log)
+            return
+        planned = place.plan(log)
+        entries = _typed(log, planned, store, key) if planned else _guessed(place, log, store, key)
+        shown = list(entries)
+    if key is not None and not shown:
+        message = f"store {store!r} has no key {key!r}; see which it has: streamfn state {store}"
+        raise ConfigError(message)
+    _print(shown, limit, as_json=as_json)
+
+
+def _stores(place: "Place", log: "EmbeddedLog") -> list[str]:
+    """The stores that have a changelog in the log."""
+    from streamfn.cli.place import purpose_of
+
+    name = place.application
+    topics = [topic for topic in log.topics() if purpose_of(name, topic) == "changelog"]
+    return sorted(topic.removeprefix(f"{name}-").removesuffix("-changelog") for topic in topics)
+
+
+def _list(place: "Place", log: "EmbeddedLog") -> None:
+    from streamfn.graph.plan import changelog_topic
+    from streamfn.results import changelog_entries, partitions_of
+
+    names = _stores(place, log)
+    for name in names:
+        sources = partitions_of(log, changelog_topic(place.application, name))
+        count = sum(len(changelog_entries(log, source)) for source in sources)
+        say(f"{name}  {count:,} keys")
+    if not names:
+        say(f"application {place.application!r} has no stores")
+
+
+def _typed(log: "EmbeddedLog", planned: "Plan", store: str, key: str | None) -> Iterable[Entry]:
+    """Entries by the program's types."""
+    from streamfn.cli.values import key_candidates
+    from streamfn.results import store_entries, store_name
+
+    spec = planned.topology.stores[store_name(planned.topology, store)]
+    entries = store_entries(log, planned, spec)
+    if key is None:
+        return entries
+    if spec.kind == "map":
+        return list(_of_map(entries, key, spec.key))
+    wanted = key_candidates(key, spec.key)
+    return [entry for entry in entries if entry[0] in wanted]
+
+
+def _of_map(entries: Iterable[Entry], key: str, key_type: Any) -> Iterator[Entry]:
+    """Entries of a map under a record key, or the one of both keys."""
+    from typing import get_args
+
+    from streamfn.cli.values import key_candidates
+    from streamfn.errors import SerdeError
+
+    wanted: list[Any] = []
+    heads: list[Any] = []
+    for kind, found in ((key_type, wanted), (get_args(key_type)[0], heads)):
+        try:
+            found += key_candidates(key, kind)
+        except SerdeError:
+            continue  # it may be the other kind of key
+    yield from (entry for entry in entries if entry[0] in wanted or entry[0][0] in heads)
+
+
+def _guessed(place: "Place", log: "EmbeddedLog", store: str, key: str | None) -> Iterator[Entry]:
+    """Entries without types: keys that are text as text."""
+    from streamfn.cli.values import guess_state_value, text_or_hex
+    from streamfn.graph.plan import changelog_topic
+    from streamfn.results import changelog_entries, partitions_of
+
+    names = _stores(place, log)
+    if store not in names:
+        known = ", ".join(names) or "none"
+        message = (
+            f"store {store!r} is not one of application {place.application!r}; it has {known}; "
+            "name one of them"
+        )
+        raise ConfigError(message)
+    for source in partitions_of(log, changelog_topic(place.application, store)):
+        for raw_key, raw in sorted(changelog_entries(log, source).items()):
+            shown = text_or_hex(raw_key)
+            if key is None or key in (shown, f'"{shown}"'):
+                yield shown, guess_state_value(raw), source.partition
+
+
+def _print(entries: list[Entry], limit: int, *, as_json: bool) -> None:
+    from streamfn.cli.values import compact, plain, to_json
+
+    shown = entries[: limit or None]
+    if as_json:
+        for key, value, partition in shown:
+            facts = {"key": plain(key), "value": plain(value), "partition": partition}
+            say(to_json(facts))
+        return
+    from rich.table import Table
+
+    from streamfn.graph.describe import counted
+
+    table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="dim")
+    table.add_column("key", overflow="fold")
+    table.add_column("value", overflow="fold")
+    table.add_column("partition", justify="right")
+    for key, value, partition in shown:
+        table.add_row(compact(plain(key)), compact(plain(value)), str(partition))
+    answers().print(table)
+    more = len(entries) - len(shown)
+    say(counted(len(entries), "key") + (f", {more:,} of them not shown: --limit 0" if more else ""))
