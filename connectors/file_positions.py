@@ -1,7 +1,7 @@
 """Positions in files: which file, how far, and whether the file is still the one.
 
-Invariant: a position is taken up only in a file with the same name and the same first bytes that
-has lost nothing; a plain one may have grown. Positions come from ``files`` and from the
+Invariant: a position is taken up only in a file with the same name whose bytes in front of it begin
+as they did; a plain one may be mended or grow behind it. Positions come from ``files`` and from the
 transaction in which they were committed.
 """
 
@@ -20,7 +20,10 @@ CURE = "put the old file back, or give the source another name to load it from t
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which file this is: its name, its size, the hash of its first bytes."""
+    """Which file this is: its name, its size, the hash of its first bytes.
+
+    Of a plain file only bytes in front of the position count: what follows may still be mended.
+    """
 
     file: str
     size: int
@@ -71,15 +74,14 @@ def _compare(place: Place, then: Position) -> None:
     sizes = f"{now.size} bytes, {old.size} then"
     if now.file != old.file:
         place.refuse(f"is not the file of its position, {old.file!r}", repr(now.file), CURE)
-    if now.size < old.size:
+    if now.size < (old.size if place.is_compressed else then.offset):
         place.refuse("has shrunk since its position was committed", sizes, CURE)
     if now.head_sha256 != old.head_sha256:
         place.refuse("is not the file of its position: it begins differently", sizes, CURE)
-    if now.size > old.size:
-        if place.is_compressed:
-            place.refuse("has changed since its position was committed", sizes, CURE)
-        if _cuts_a_line(place, then.offset):
-            place.refuse("has grown, and its last line was read half written", sizes, CURE)
+    if place.is_compressed and now.size != old.size:
+        place.refuse("has changed since its position was committed", sizes, CURE)
+    if not place.is_compressed and _cuts_a_line(place, then.offset):
+        place.refuse("has grown, and its last line was read half written", sizes, CURE)
 
 
 def _cuts_a_line(place: Place, offset: int) -> bool:

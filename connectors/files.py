@@ -13,7 +13,14 @@ from typing import Any, TypeAlias
 import msgspec
 
 from streamfn.connectors.file_lines import CsvRows, JsonRows, Lines, Row, Unfinished
-from streamfn.connectors.file_positions import CURE, Position, check, identify
+from streamfn.connectors.file_positions import (
+    CURE,
+    HEAD_BYTES,
+    Identity,
+    Position,
+    check,
+    identify,
+)
 from streamfn.connectors.file_streams import (
     COMPRESSED,
     READ_ERRORS,
@@ -215,8 +222,16 @@ class FileSource:
             raise self._failure
         if at_end and not self._seen_rows and not self._follow:
             self._place.refuse("has no rows", "at most a header", "give a file with rows")
-        position = Position(self._identity, self._lines.done, self._lines.done_line)
+        position = Position(
+            self._file_up_to(self._lines.done), self._lines.done, self._lines.done_line
+        )
         return Portion(columns, rejected, msgspec.json.encode(position), at_end)
+
+    def _file_up_to(self, offset: int) -> Identity:
+        """Which file it is, as far as the rows in front of an offset can tell."""
+        if self._place.is_compressed or offset >= HEAD_BYTES:
+            return self._identity
+        return identify(self._place, offset)
 
     def _damaged(self, error: Exception) -> ConfigError:
         """Make the error about a file that ends too early or is damaged inside."""

@@ -287,6 +287,18 @@ def test_a_grown_file_goes_on(path: Path) -> None:
     assert changed(path, b"a\n1\n", b"a\n1\n")[0] == []
 
 
+def test_a_row_behind_the_position_may_be_mended(path: Path) -> None:
+    """What was not read yet may change, in length too: a bad row is cured and the load goes on."""
+    path.write_bytes(b"a,b\n1,1\n2\n3,3\n")
+    with closing(source(path)) as opened:
+        opened.open(None)
+        position = opened.read(1).position
+    path.write_bytes(b"a,b\n1,1\n2,22\n3,3\n")
+    with closing(source(path)) as opened:
+        opened.open(position)
+        assert read_all(opened)[0] == [{"a": "2", "b": "22"}, {"a": "3", "b": "3"}]
+
+
 @pytest.mark.parametrize(
     ("after", "text"),
     [

@@ -1,0 +1,1 @@
+"""Ready topologies on real data, one page each."""
