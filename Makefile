@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header 
 PYTHONS := $(PYTHON) python3.13 python3.12 python3.11 python3 python
 USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check bench kill lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -31,6 +31,9 @@ check: .venv/.ready  ## lint, format, types, and the tidy rules
 
 bench: .venv/.ready  ## measure streamfn beside its peers
 	$(BIN)/python -m benchmarks.run
+
+kill: .venv/.ready  ## kill the flights job thirty times with -9 and compare every figure
+	$(BIN)/python -m tests.kill_flights --kills 30
 
 lock: .venv/.ready  ## lock the newest versions that pyproject.toml and requirements/*.in allow
 	$(LOCK) requirements/build.in --output-file requirements/build.txt

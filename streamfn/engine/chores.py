@@ -31,6 +31,7 @@ class Chores:
         self._trim_s = config.repartition_trim_interval_ms / 1000
         now_s = clock.monotonic_s()
         self._last_s: dict[str, float] = {"trim": now_s, "check": now_s, "refresh": now_s}
+        self._waiting_s: dict[str, float] = {}
         self._repartitions = {
             topic.name for topic in plan.internal_topics if topic.purpose == "repartition"
         }
@@ -42,9 +43,23 @@ class Chores:
             self.trim(tasks)
         if self._due("check", CHECK_TOPICS_S, now_s):
             self._check_topics()
+            self._warn_of_waiting(tasks, now_s)
         if self._due("refresh", REFRESH_POSITIONS_S, now_s):
             for task in tasks:
                 task.touch()
+
+    def _warn_of_waiting(self, tasks: Sequence[Task], now_s: float) -> None:
+        """A task that holds records back for the sake of order says for what and since when."""
+        waiting = {
+            task.name: sources
+            for task in tasks
+            if (sources := task.buffer.waiting_for(self._log.caught_up))
+        }
+        self._waiting_s = {name: self._waiting_s.get(name, now_s) for name in waiting}
+        for name, since_s in self._waiting_s.items():
+            if now_s - since_s >= CHECK_TOPICS_S:
+                inputs = ", ".join(map(str, waiting[name]))
+                log_.warning("task %s waits for %s since %.0f s", name, inputs, now_s - since_s)
 
     def _due(self, what: str, interval_s: float, now_s: float) -> bool:
         if now_s - self._last_s[what] < interval_s:

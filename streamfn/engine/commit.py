@@ -22,6 +22,7 @@ from streamfn.errors import (
     FencedError,
     InternalError,
     LogError,
+    NotCommittedError,
     RefusedError,
     SerdeError,
 )
@@ -156,7 +157,8 @@ class Committer:
             if self._resolve(token, offsets):
                 return False
             if not error.retriable and not isinstance(error, FencedError):
-                raise
+                message = f"{error.__cause__ or error}; run again: nothing is lost"
+                raise NotCommittedError(message) from error
             raise Rewind from error
         return self._clock.monotonic_s() - started_s >= SUSPECT_AFTER_S
 

@@ -183,6 +183,7 @@ class Restore:
         pairs = chain.from_iterable(zip(b.keys, b.values, strict=True) for b in taken)
         entries = {key: value for key, value in pairs if key is not None}
         at = taken[-1].next_offset
+        self._check_readable(name, entries)
         if bulk:
             store.load(name, entries.items())
         else:
@@ -191,6 +192,13 @@ class Restore:
         self.remaining -= at - self._at[name]
         self._at[name] = at
         return count
+
+    def _check_readable(self, name: str, entries: Mapping[bytes, bytes | None]) -> None:
+        """A changelog does not say of which type its values are: see whether they can be read."""
+        decoded = self.task.scope.levels[name].decoded
+        for raw in entries.values():
+            if raw is not None:
+                decoded(raw)
 
     def _check_deadline(self) -> None:
         """Waiting for ever for the end of a changelog would look like running: stop instead."""
