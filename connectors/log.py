@@ -116,7 +116,10 @@ class Log(Protocol):
         ...
 
     def read(self, source: TopicPartition, start: int, end: int) -> Iterator[Batch]:
-        """Yield committed records from ``start`` until the position is ``end``."""
+        """Yield committed records from ``start`` until the position is ``end``.
+
+        An empty batch says that nothing has come for now: the caller has other things to do.
+        """
         ...
 
     # transactions

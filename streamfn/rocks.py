@@ -361,7 +361,7 @@ class Rocks:
         except Exception as error:
             # It is closed all the same. The write that failed has told; what was acknowledged
             # before it stands in the write-ahead log.
-            log.warning("database closed after an error", extra={"error": str(error)})
+            log.info("database closed after an error", extra={"error": str(error)})
 
 
 def _bounds(start: bytes, end: bytes | None) -> ReadOptions:
