@@ -38,11 +38,15 @@ Undo: TypeAlias = "list[tuple[Levels, bytes, Any]]"
 """Journal of a record: (store, key, what the cache held before), undone from the end."""
 
 
+_SCALARS = (int, float, str, bytes, bool)
+"""Classes whose values hold nothing that could be of a wrong type."""
+
+
 class Levels:
     """One store of one task. Keys are encoded; values are decoded by ``decode`` when first read."""
 
     __slots__ = (
-        "_exact", "_indexed", "_ordered", "_read", "cache", "decode", "dirty", "encode", "mutable",
+        "_indexed", "_ordered", "_read", "cache", "decode", "dirty", "encode", "exact", "mutable",
         "name", "pending", "store", "undo",
     )  # fmt: skip
 
@@ -69,12 +73,12 @@ class Levels:
             undo: the record's journal.
             indexed: False if somebody writes cache and dirty directly, so that each scan sorts
             anew.
-            exact: a value of just this class is of the store's type, without a closer look.
+            exact: the store's type if it is a class; a value of another class is made to fit.
         """
         self.name, self.undo = name, undo
         self.attach(store)
         self._indexed = indexed
-        self._exact = {type(MISSING), exact}
+        self.exact = exact
         self.encode, self.decode, self.mutable = encode, decode, mutable
         self.cache: dict[bytes, Any] = {}
         self.dirty: dict[bytes, Any] = {}
@@ -159,7 +163,23 @@ class Levels:
     # writing
     def put(self, key: bytes, value: Any) -> None:
         """Set a key to a decoded value; the journal remembers what was there."""
-        self.put_cached(key, self.encode(value) if self.mutable else value)
+        if self.mutable:
+            self.put_cached(key, self.encode(value))
+        else:
+            self.put_cached(key, value if value.__class__ is self.exact else self.fit(value))
+
+    def fit(self, value: Any) -> Any:
+        """Return a value as it would be read back: an int in a store of floats is a float at once.
+
+        Raises:
+            SerdeError: it does not fit the store's type.
+        """
+        if value is MISSING:
+            return value
+        try:
+            return self.decode(self.encode(value))
+        except Exception as error:
+            raise self._unfit(error) from error
 
     def delete(self, key: bytes) -> None:
         """Remove a key."""
@@ -194,7 +214,7 @@ class Levels:
                 values = [None if entry is MISSING else encode(entry) for entry in entries]
             except Exception as error:
                 raise self._unfit(error) from error
-        if not set(map(type, entries)) <= self._exact:
+        if self.exact not in _SCALARS:
             self._check_readable(values)
         return [*self.dirty], values
 

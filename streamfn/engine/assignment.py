@@ -15,7 +15,7 @@ from streamfn.connectors.log import Log
 from streamfn.engine.restore import Restore
 from streamfn.engine.task import Task, TaskState
 from streamfn.engine.topics import start_positions
-from streamfn.errors import StateLockedError, StreamfnError
+from streamfn.errors import LogError, StateLockedError, StreamfnError
 from streamfn.graph.plan import Plan, Subtopology
 from streamfn.metrics import Metrics
 from streamfn.record import TopicPartition
@@ -102,7 +102,17 @@ class Assignment:
                 self.arrivals += arrivals[number:]
                 raise
             else:
-                self._open(arrival, home)
+                self._open_patiently(arrival, home, patient)
+
+    def _open_patiently(self, arrival: Arrival, home: TaskHome, patient: bool) -> None:
+        """Open a task; if the log does not answer, it is tried again next round."""
+        try:
+            self._open(arrival, home)
+        except LogError as error:
+            if not (error.retriable and patient):
+                raise
+            log_.info("task %s waits for the log: %s", arrival.task, error)
+            self.arrivals.append(arrival)
 
     def _open(self, arrival: Arrival, home: TaskHome) -> None:
         try:
@@ -139,7 +149,10 @@ class Assignment:
     def rewind(self) -> None:
         """Take every task back to what is committed and its inputs with it."""
         for task in self.running:
-            found = start_positions(self._plan, task.sources, self._log, self._config, ())
+            known = [source.topic for source in task.sources if source not in task.started]
+            found = start_positions(
+                self._plan, task.sources, self._log, self._config, known, task.started
+            )
             task.rewind(found)
             for source, position in found.items():
                 self._log.seek(source, position.offset)
@@ -168,7 +181,7 @@ class Assignment:
         self.restores.pop(task.name, None)
         del self.tasks[task.name]
         try:
-            if write and task.pending_entries:
+            if write and task.unwritten:
                 task.write_store()
         finally:
             task.close()

@@ -62,7 +62,8 @@ class ValueBinding:
         state, box._state = box._state, 0
         untouched = state and box.value is box._seed
         if not levels.mutable:
-            return MISSING if untouched else box.value
+            value = MISSING if untouched else box.value
+            return value if value.__class__ is levels.exact else levels.fit(value)
         raw = levels.encode(box.value)
         return MISSING if untouched and raw == self._seed_raw else raw
 

@@ -70,11 +70,11 @@ class Chores:
     def trim(self, tasks: Sequence[Task]) -> None:
         """Forget repartition records that are processed and committed."""
         mine = [s for task in tasks for s in task.sources if s.topic in self._repartitions]
-        for source, committed in self._log.committed(mine).items():
-            try:
+        try:
+            for source, committed in self._log.committed(mine).items():
                 self._log.delete_records(source, committed.offset)
-            except LogError as error:
-                log_.warning("trimming %s failed, tried again later: %s", source, error)
+        except LogError as error:
+            log_.warning("trimming %s failed, tried again later: %s", mine, error)
 
     def _check_topics(self) -> None:
         """New partitions of a source are read by nobody, without any event: say so."""

@@ -102,7 +102,7 @@ class Compiler:
                 try:
                     then(key, None if raw is None else decode(raw), timestamp)
                     undo.clear()
-                except Exception as error:
+                except BaseException as error:  # an exit too leaves nothing of the record
                     failed(error, marks)
 
         def timed(rows: Any) -> None:
@@ -112,7 +112,7 @@ class Compiler:
                     value = None if raw is None else decode(raw)
                     then(key, value, timestamp if raw is None else event_time(topic, value))
                     undo.clear()
-                except Exception as error:
+                except BaseException as error:  # an exit too leaves nothing of the record
                     failed(error, marks)
 
         return named(plain if topic.timestamp is None else timed, source.name)  # type: ignore[no-any-return]  # named keeps the type

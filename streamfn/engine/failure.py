@@ -18,7 +18,7 @@ from streamfn.engine.compile import CompiledTimer
 from streamfn.engine.generate import FILE_PREFIX
 from streamfn.engine.scope import Scope
 from streamfn.errors import InternalError, LogError, StageError, StateError, StopError
-from streamfn.graph.plan import Plan
+from streamfn.graph.plan import Plan, Subtopology
 from streamfn.graph.topology import Function, Policy, Topology
 from streamfn.record import Columns, Headers, TopicPartition
 
@@ -63,6 +63,22 @@ def user_traceback(error: BaseException) -> str:
     ]
     shown.stack = traceback.StackSummary.from_list(own)
     return "".join(shown.format(chain=False))
+
+
+def stage_behind(sub: Subtopology, topic: str) -> str:
+    """Return whose policy holds for a record that ran well and cannot be sent.
+
+    Which stage made what was refused is not known, but the functions behind the source may agree.
+    """
+    waiting = [source.name for source in sub.sources if source.topic.name == topic]
+    functions: list[Function] = []
+    while waiting:
+        for node in sub.children(waiting.pop()):
+            waiting.append(node.name)
+            if isinstance(node, Function):
+                functions.append(node)
+    agreed = len({function.policy for function in functions}) == 1
+    return functions[0].name if agreed else topic
 
 
 def policy_of(topology: Topology, stage: str) -> Policy:
@@ -114,19 +130,21 @@ class Failures:
         self._tries = 0
         scope.failed = self.failed
 
-    def failed(self, error: Exception, marks: Sequence[int]) -> None:
+    def failed(self, error: BaseException, marks: Sequence[int], stage: str | None = None) -> None:
         """Undo the current record as a whole, then retry it, drop it or stop, as its policy says.
+
+        What is no ``Exception`` (an exit) goes on as it came.
 
         Raises:
             Parked: the record is to be tried again later.
             StageError: the policy is to fail.
         """
         self.undo(marks)
-        if isinstance(error, FATAL):
+        if isinstance(error, FATAL) or not isinstance(error, Exception):
             raise error
         cursor = self._scope.cursor
         source, offset = cursor.source, cursor.offset
-        stage = stage_of(error, self.lines, source.topic)
+        stage = stage or stage_of(error, self.lines, source.topic)
         policy = policy_of(self._plan.topology, stage)
         self._retry(error, source, offset, policy)
         if policy.on_error == "fail":
@@ -166,11 +184,11 @@ class Failures:
         self._scope.reset()
 
     def timer_failed(
-        self, error: Exception, marks: Sequence[int], timer: CompiledTimer, now_ms: int
+        self, timer: CompiledTimer, now_ms: int, error: BaseException, marks: Sequence[int]
     ) -> None:
         """Undo what a timer did; it has no record to bury, so it stops the worker or is counted."""
         self.undo(marks)
-        if isinstance(error, FATAL):
+        if isinstance(error, FATAL) or not isinstance(error, Exception):
             raise error
         if policy_of(self._plan.topology, timer.stage).on_error == "fail":
             place = TopicPartition(f"timer {timer.timer.name}", self._scope.partition)

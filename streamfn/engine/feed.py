@@ -56,10 +56,14 @@ class FeedTask:
     def _committed_position(self) -> bytes | None:
         end = self._log.end_offsets([self._topic])[self._topic]
         begin = self._log.begin_offsets([self._topic])[self._topic]
-        last: bytes | None = None
-        for batch in self._log.read(self._topic, max(begin, end - 100), end):
-            last = batch.values[-1] if len(batch) else last
         self._sequence = end
+        near = max(begin, end - 100)
+        return self._last(near, end) or self._last(begin, near)  # aborted ones may lie in between
+
+    def _last(self, start: int, end: int) -> bytes | None:
+        last: bytes | None = None
+        for batch in self._log.read(self._topic, start, end):
+            last = batch.values[-1] if len(batch) else last
         return last
 
     def step(self, rows_max: int) -> int:

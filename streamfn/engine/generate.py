@@ -221,7 +221,11 @@ class Chain:
         if levels.mutable:
             self.line(f"{new} = {outcome}()")
         else:
-            self.line(f"{new} = {outcome}() if {box}._state else {box}.value")
+            exact, fit = self.name("exact", levels.exact), self.name("fit", levels.fit)
+            self.line(
+                f"{new} = {outcome}() if {box}._state else {box}.value",
+                f"if {new}.__class__ is not {exact} and {new} is not {entry}: {new} = {fit}({new})",
+            )
         cache, dirty = self.name("cache", levels.cache), self.name("dirty", levels.dirty)
         changed = "!=" if levels.mutable else "is not"
         self.effects.append(
@@ -282,7 +286,7 @@ def _assemble(chain: Chain, source: Source) -> tuple[RunBatch, str]:
         *([(f"        marks = ({marks})", "")] if marks else []),
         ("        try:", ""),
         *[(f"            {line}", stage) for line, stage in chain.body],
-        ("        except Exception as error:", ""),
+        ("        except BaseException as error:", ""),
         *[(f"            {line}", "") for line in chain.resets],
         (f"            failed(error, {'marks' if marks else '()'})", ""),
         ("            continue", ""),

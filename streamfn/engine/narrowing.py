@@ -33,7 +33,7 @@ class Narrowing:
         if records == 0:
             message = f"what a timer or a feed wrote cannot be sent; {error}; mend it and run again"
             raise StopError(message) from error
-        if records == 1:
+        if records == 1 and self.limit is not None:  # alone: timers and feeds wait while narrowing
             self._condemn(error, tasks)
             return
         for task in tasks:

@@ -48,6 +48,7 @@ class Restore:
         self._ends = log.end_offsets(self._changelogs.values())
         self._started_s = clock.monotonic_s()
         self._reads: list[tuple[str, Iterator[Batch], bool]] = []
+        self._waiting = False
         self._at: dict[str, int] = {}
         self.remaining = 0
         """Changelog offsets still to read, for progress."""
@@ -57,7 +58,8 @@ class Restore:
     def known_sources(task: Task, log: Log) -> list[str]:
         """Topics that the task's state has read: their positions must be known.
 
-        A store that is gone says nothing; then records in its changelog say that there was one.
+        A store that is gone says nothing; then records in its changelog say that there was one,
+        and a position of any input that none is lost: the others are new.
         """
         try:
             meta = task.home.store.meta()
@@ -69,8 +71,8 @@ class Restore:
             TopicPartition(task.plan.changelog(name), task.partition)
             for name in task.subtopology.stores
         ]
-        written = log.end_offsets(changelogs)
-        return [source.topic for source in task.sources] if any(written.values()) else []
+        lost = any(log.end_offsets(changelogs).values()) and not log.committed(task.sources)
+        return [source.topic for source in task.sources] if lost else []
 
     # what is there
     def _prepare(self) -> None:
@@ -110,7 +112,7 @@ class Restore:
         """Say why the store cannot be brought up to date from where it is, or ""."""
         if not meta:
             return ""
-        if meta.get("identity") != self._identity():
+        if not self._is_ours(meta):
             return "it belongs to another application, log, changelog or format"
         away_ms = self._clock.now_ms() - int(meta.get("level_at_ms", b"0"))
         if not self._is_level(meta) and away_ms > self._config.delete_retention_ms // 2:
@@ -130,6 +132,12 @@ class Restore:
         tokens = {json.loads(c.metadata)["token"] for c in self._committed.values() if c.metadata}
         return tokens == {meta.get("token", b"").decode()}
 
+    def _is_ours(self, meta: Mapping[str, bytes]) -> bool:
+        """True if the identity is ours; a store that the program has got since changes nothing."""
+        old, ours = json.loads(meta.get("identity", b"{}")), json.loads(self._identity())
+        known = {name: ours["changelogs"][name] for name in old.get("changelogs", {})}
+        return bool({**ours, "changelogs": known} == old)
+
     def _identity(self) -> bytes:
         topics = self._log.topics()
         facts: dict[str, Any] = {
@@ -147,10 +155,13 @@ class Restore:
         for name, spec in self.task.subtopology.stores.items():
             old, new = meta.get(f"type:{name}"), fingerprint(spec.value)
             why = incompatibility(old.decode(), new) if old is not None else None
+            old_key = meta.get(f"key:{name}")
+            if old_key is not None and old_key.decode() != fingerprint(spec.key):
+                why = "its keys were of another type"
             if why:
                 message = (
                     f"store {name!r} holds values of another type; {why}; "
-                    f"now {type_name(spec.value)}: "
+                    f"now {type_name(spec.key)} and {type_name(spec.value)}: "
                     f"restore the old type, or drop the state: streamfn reset --store {name}"
                 )
                 raise StateTypeError(message)
@@ -161,6 +172,8 @@ class Restore:
         while self._reads and records_max > 0:
             name, batches, bulk = self._reads[0]
             taken = list(self._take(batches, records_max))
+            if self._waiting and not taken:
+                break
             if not taken:
                 self._reads.pop(0)
                 self._at[name] = self._ends[self._changelogs[name]]
@@ -173,7 +186,12 @@ class Restore:
         return True
 
     def _take(self, batches: Iterator[Batch], records_max: int) -> Iterator[Batch]:
+        """Yield what is there; an empty batch says that nothing came for now."""
+        self._waiting = False
         while records_max > 0 and (batch := next(batches, None)) is not None:
+            if not len(batch):
+                self._waiting = True
+                return
             records_max -= len(batch)
             self._started_s = self._clock.monotonic_s()
             yield batch
@@ -223,6 +241,7 @@ class Restore:
             meta["sources"] = self.task.known_sources()
         for name, spec in self.task.subtopology.stores.items():
             meta[f"type:{name}"] = fingerprint(spec.value).encode()
+            meta[f"key:{name}"] = fingerprint(spec.key).encode()
         self.task.home.store.write({}, meta)
         self.task.home.end_restore()
         self.task.restored(self._at)

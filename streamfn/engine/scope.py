@@ -108,7 +108,7 @@ class Scope:
     metrics: Metrics
     clock: Clock
     partition_of: Callable[[bytes, int], int]
-    failed: Callable[[Exception, Sequence[int]], None] = field(init=False)
+    failed: Callable[[BaseException, Sequence[int]], None] = field(init=False)
     """Undo the current record and apply its policy; raises if the task is to park or stop."""
     reset: Callable[[], None] = field(init=False)
     """Bring the injected values back in order after a failure."""
@@ -121,9 +121,6 @@ class Scope:
         return self.outputs.setdefault(topic, Columns.empty())
 
 
-_SCALARS = (int, float, str, bytes, bool)
-
-
 def open_levels(sub: Subtopology, store: StateStore, undo: Undo) -> dict[str, Levels]:
     """Open the levels of all stores of a task over its database."""
     made: dict[str, Levels] = {}
@@ -132,6 +129,6 @@ def open_levels(sub: Subtopology, store: StateStore, undo: Undo) -> dict[str, Le
         made[name] = Levels(
             name, store, serde.encode, serde.decode,
             mutable=not is_immutable(spec.value), undo=undo, indexed=spec.kind != "value",
-            exact=spec.value if isinstance(spec.value, type) and spec.value in _SCALARS else None,
+            exact=spec.value if isinstance(spec.value, type) else None,
         )  # fmt: skip
     return made

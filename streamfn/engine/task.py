@@ -17,18 +17,18 @@ timers due on the wall clock) changes no answer.
 import json
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from streamfn.clock import Clock
 from streamfn.config import Config
 from streamfn.connectors.log import Committed, Log
 from streamfn.engine.buffer import Buffer, Slice
 from streamfn.engine.compile import Compiled, CompiledTimer, compile_task, stages_of
-from streamfn.engine.failure import Failures, Parked
+from streamfn.engine.failure import Failures, Parked, stage_behind
 from streamfn.engine.scope import Scope, open_levels
 from streamfn.engine.steps import merge_time
 from streamfn.engine.timers import Timers
-from streamfn.errors import InternalError
+from streamfn.errors import InternalError, SerdeError
 from streamfn.graph.plan import Plan, Subtopology
 from streamfn.metrics import Metrics
 from streamfn.record import Batch, Columns, TopicPartition
@@ -84,6 +84,8 @@ class Task:
             if partition < width
         ]
         self.positions: dict[TopicPartition, int] = {}
+        self.started: dict[TopicPartition, Committed] = {}
+        """Start positions that are resolved and not committed yet: a rewind goes back to them."""
         self.buffer = Buffer(self.sources, config.max_task_idle_ms)
         undo: Undo = []
         self.scope = Scope(
@@ -104,7 +106,7 @@ class Task:
         self._changelog_ends: dict[str, int] = {}
         self._counted: dict[str, tuple[int, int]] = {}
         self._timers = Timers(self.compiled.timers, self._fire)
-        self._token, self._committed_time_ms = "", -1
+        self._token, self._stored_token, self._committed_time_ms = "", "", -1
 
     def transition_to(self, state: TaskState) -> None:
         """The only way to change state."""
@@ -120,7 +122,21 @@ class Task:
         if topic.timestamp is not None:
             for row, raw in enumerate(batch.values):
                 batch.timestamps[row] = merge_time(topic, raw, batch.timestamps[row])
+        if self.subtopology.stores and topic.key.type is str:
+            self._condemn_unreadable_keys(batch)
         self.buffer.add(batch)
+
+    def _condemn_unreadable_keys(self, batch: Batch) -> None:
+        """Text keys reach stores as they are: see that they are text, all of a batch at once."""
+        keys = [key for key in batch.keys if key is not None] if None in batch.keys else batch.keys
+        try:
+            b"\n".join(cast("list[bytes]", keys)).decode()
+        except UnicodeDecodeError:
+            for key, offset in zip(batch.keys, batch.offsets, strict=True):
+                try:
+                    str(key or b"", "utf-8")
+                except UnicodeDecodeError as error:
+                    self.condemned[batch.source, offset] = SerdeError(f"key {key!r}: {error}")
 
     def process(
         self, deadline_s: float, caught_up: Callable[[TopicPartition], bool], rows_max: int
@@ -186,7 +202,7 @@ class Task:
         error = self.condemned.get((batch.source, batch.offsets[row]))
         if error is not None:
             next(rows)
-            self._failures.failed(error, ())
+            self._failures.failed(error, (), stage_behind(self.subtopology, batch.source.topic))
             del self.condemned[batch.source, batch.offsets[row]]
         else:
             run(rows)
@@ -221,8 +237,8 @@ class Task:
         try:
             timer.fire(now_ms)
             self.scope.undo.clear()
-        except Exception as error:
-            self._failures.timer_failed(error, marks, timer, now_ms)
+        except BaseException as error:  # an exit too leaves nothing of the firing
+            self._failures.timer_failed(timer, now_ms, error, marks)
 
     # commit
     @property
@@ -272,6 +288,7 @@ class Task:
         self._counted.clear()
         self._sent, self._moved, self.last_done = {}, False, None
         self._token, self._committed_time_ms = token, self.scope.stream_time_ms
+        self.started.clear()
         for levels in self.scope.levels.values():
             levels.shrink(self._config.cache_entries_max)
 
@@ -288,6 +305,13 @@ class Task:
         self.home.store.write({name: level.pending for name, level in levels.items()}, meta)
         for level in levels.values():
             level.written()
+        self._stored_token = self._token
+
+    @property
+    def unwritten(self) -> bool:
+        """True if the database is behind the log: by changes, or by the token alone."""
+        behind = bool(self.scope.levels) and self._stored_token != self._token
+        return self.state is TaskState.RUNNING and behind
 
     def known_sources(self) -> bytes:
         """The inputs whose positions are committed, as the store's meta entries name them."""
@@ -310,6 +334,7 @@ class Task:
     def begin(self, committed: Mapping[TopicPartition, Committed]) -> None:
         """Take the committed positions and stream time as the present."""
         self.positions = {source: each.offset for source, each in committed.items()}
+        self.started = {source: each for source, each in committed.items() if not each.metadata}
         marks = [json.loads(each.metadata) for each in committed.values() if each.metadata]
         times = [mark["stream_time_ms"] for mark in marks]
         self.scope.stream_time_ms = self._committed_time_ms = max(times, default=-1)

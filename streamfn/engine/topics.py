@@ -9,6 +9,7 @@ or impossible position is an error, never a new start.
 
 import logging
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from streamfn.config import Config
 from streamfn.connectors.log import Committed, Log, TopicInfo
@@ -91,10 +92,12 @@ def start_positions(
     log: Log,
     config: Config,
     known: Iterable[str],
+    resolved: Mapping[TopicPartition, Committed] = MappingProxyType({}),
 ) -> dict[TopicPartition, Committed]:
     """Return each source's committed position, or where it begins if it has never had one.
 
     Args:
+        resolved: start positions that were resolved before and are not committed yet.
         plan: tells internal topics, which start at their beginning, from the user's.
         sources: the partitions of one task.
         log: asked for what is committed and what it still holds.
@@ -105,7 +108,7 @@ def start_positions(
         StopError: a position is missing beside state, or points below what the log still has.
     """
     sources = list(sources)
-    committed = log.committed(sources)
+    committed = {s: resolved[s] for s in sources if s in resolved} | log.committed(sources)
     begins, ends = log.begin_offsets(sources), log.end_offsets(sources)
     known = set(known)
     internal = {topic.name for topic in plan.internal_topics}

@@ -25,7 +25,7 @@ from streamfn.engine.narrowing import Narrowing
 from streamfn.engine.restore import Restore
 from streamfn.engine.task import Task
 from streamfn.engine.topics import ensure_topics
-from streamfn.errors import FencedError, StageError
+from streamfn.errors import FencedError, StageError, StateCorruptedError
 from streamfn.graph.plan import Plan
 from streamfn.graph.topology import Feed
 from streamfn.metrics import Metrics
@@ -131,15 +131,16 @@ class Worker:
 
     def close(self, *, commit: bool = True) -> None:
         """Commit, write the stores, leave the group; without ``commit`` drop the rest."""
-        if commit:
-            self.commit()
-        else:
+        try:
+            if commit:
+                self.commit()
+        finally:
             for feed in self.feeds:
                 feed.dirty = False
-        self.assignment.release(write=True)
-        self._log.leave()
-        for feed in self.feeds:
-            feed.close()
+            self.assignment.release(write=True)
+            self._log.leave()
+            for feed in self.feeds:
+                feed.close()
 
     # the round
     def step(self) -> None:
@@ -153,12 +154,15 @@ class Worker:
         self.assignment.open_arrivals()
         try:
             done = self._restore() + self._process() + self._feed()
-            for task in self.assignment.running:
-                task.fire_wall_timers()
+            if self._narrowing.limit is None:
+                for task in self.assignment.running:
+                    task.fire_wall_timers()
         except (StageError, RowError) as error:
-            if not (isinstance(error, StageError) and error.redo):
-                self.commit()
-            raise
+            redo = isinstance(error, StageError) and error.redo
+            if redo or self.commit():
+                raise
+            self._busy = True  # what came before it is not committed yet: it will be met again
+            return
         self._busy = done > 0
         if self._commit_due():
             self.commit()
@@ -193,6 +197,9 @@ class Worker:
             before = self.metrics.records
             try:
                 task.process(deadline_s, self.caught_up, budget)
+            except StateCorruptedError:
+                task.home.begin_restore()  # so that the next one to open it begins anew
+                raise
             finally:
                 done += self.metrics.records - before
                 self._transaction_records += self.metrics.records - before
@@ -271,33 +278,39 @@ class Worker:
             > self.config.transaction_bytes_max
         )
 
-    def commit(self) -> None:
-        """Commit what tasks and feeds have made; after any failure go back to what is committed."""
-        participants = self._dirty()
+    def commit(self) -> bool:
+        """Commit what tasks and feeds have made; after any failure go back to what is committed.
+
+        Return False if it went back.
+        """
+        participants, committed = self._dirty(), True
+        moved = [task.name for task in self.assignment.running if task.last_done is not None]
         if participants:
             try:
                 self.committer.commit(participants)
             except Refused as refused:
+                committed = False
                 self._narrowing.refused(
                     refused.error, self.assignment.running, self._transaction_records
                 )
                 self._rewind()
             except Rewind as rewind:
+                committed = False
                 self._check_fenced(rewind.__cause__)
                 log_.warning("transaction not committed, rewinding: %s", rewind.__cause__)
                 self._rewind()
             else:
-                self._committed(participants)
+                self._committed(moved)
         self._last_commit_s = self._clock.monotonic_s()
+        return committed
 
-    def _committed(self, participants: Sequence[Participant]) -> None:
+    def _committed(self, moved: Sequence[str]) -> None:
         self._transaction_records = self._rewinds_in_a_row = 0
         self._fenced = False
         self._narrowing.committed(self.assignment.running)
         if self._slot is not None:
-            for task in participants:
-                if isinstance(task, Task):
-                    self._slot.forget_crash(task.name)
+            for name in moved:  # only these have got past a record
+                self._slot.forget_crash(name)
 
     def _check_fenced(self, error: BaseException | None) -> None:
         """Fenced once may be a long outage; again at once, somebody else works with our id."""
@@ -313,7 +326,7 @@ class Worker:
         self._rewinds_in_a_row += 1
         self._transaction_records = 0
         self.committer.open()
-        self.assignment.rewind()
+        self.committer.patiently(self.assignment.rewind, "committed positions")
         self._log.resume(self._paused)
         self._paused.clear()
         for feed in self.feeds:
@@ -326,7 +339,7 @@ class Worker:
         if due:
             self._last_store_s = now_s
         for task in self.assignment.running:
-            if task.pending_entries > (0 if due else self.config.pending_entries_max):
+            if (due and task.unwritten) or task.pending_entries > self.config.pending_entries_max:
                 task.write_store()
 
     # the log's listener

@@ -9,6 +9,8 @@ other log, on any commit interval.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from heapq import merge
+from itertools import groupby
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -17,7 +19,7 @@ from streamfn.clock import CountingRandom, ManualClock
 from streamfn.config import Config
 from streamfn.connectors.embedded import EmbeddedLog
 from streamfn.connectors.partitioner import Partitioner
-from streamfn.database import Memory
+from streamfn.database import Memory, Space
 from streamfn.dsl.endpoints import Topic
 from streamfn.engine.worker import Worker
 from streamfn.errors import ConfigError
@@ -72,8 +74,8 @@ class TestDriver:
         self._config = Config(
             commit_interval_ms=commit_interval_ms, poll_timeout_ms=0, **(options or {})
         )
-        self._memory = Memory([], {})
-        self._log = EmbeddedLog(lambda: self._memory, clock=self._clock, random=self._random)
+        disk: dict[str, Space] = {}
+        self._log = EmbeddedLog(lambda: Memory([], disk), clock=self._clock, random=self._random)
         self._homes = MemoryHomes()
         self._read_to: dict[TopicPartition, int] = {}
         self._worker = self._start()
@@ -181,11 +183,14 @@ class TestDriver:
 
     # looking
     def read(self, topic: Topic[K, V]) -> list[Record[K, V]]:
-        """Return the records of a topic that were not read before, by timestamp and partition."""
+        """Return the records of a topic that were not read before.
+
+        Each partition is in the order it was written; partitions are merged by timestamp.
+        """
         spec = self._spec(topic)
-        found = list(self._records(spec.name, spec.key.decode, spec.value.decode))
-        found.sort(key=lambda record: (record.timestamp_ms, record.partition, record.offset))
-        return found
+        found = self._records(spec.name, spec.key.decode, spec.value.decode)
+        by_partition = [list(group) for _, group in groupby(found, lambda each: each.partition)]
+        return list(merge(*by_partition, key=lambda record: record.timestamp_ms))
 
     def dead_letters(self) -> list[Record[bytes | None, bytes | None]]:
         """Return the dead letters that were not read before; headers say where and why."""
