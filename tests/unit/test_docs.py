@@ -1,4 +1,4 @@
-"""Every code block of the README and the docs runs: files are written, commands give what is shown."""
+"""Every code block of the README and the docs runs: commands print what the page shows."""
 
 import os
 import re
