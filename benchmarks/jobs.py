@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -67,7 +68,7 @@ class Measured:
 def run(job: str, keys: int, records: int, folder: Path) -> Measured:
     """Write the input, run the job, verify its outputs, measure the run alone."""
     config = Config(state_dir=folder, commit_interval_ms=COMMIT_INTERVAL_MS, watchdog_ms=0)
-    counted = _fill(folder / "bench" / "log", keys, records)
+    _fill(folder / "bench" / "log", keys, records)
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
@@ -76,7 +77,7 @@ def run(job: str, keys: int, records: int, folder: Path) -> Measured:
     commits = work(job, config, records)
     cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    _verify(folder / "bench" / "log", job, counted)
+    _verify(folder / "bench" / "log", job, _counted(keys, records))
     return Measured(job, keys, records, wall_s, cpu_s, peak_mb, commits)
 
 
@@ -85,29 +86,40 @@ def _open(path: Path) -> EmbeddedLog:
     return open_embedded(path, durability="wal", clock=SystemClock(), random=SystemRandom())
 
 
-def _fill(path: Path, keys: int, records: int) -> Counter[bytes]:
-    """Write orders of users drawn evenly; return how many each user has."""
-    log, chance, counted = _open(path), random.Random(1), Counter[bytes]()
+def _users(keys: int, records: int) -> Iterator[int]:
+    """Draw users evenly, the same ones each time."""
+    chance = random.Random(1)
+    return (chance.randrange(keys) for _ in range(records))
+
+
+def _key(user: int) -> bytes:
+    return b"user-%011d" % user
+
+
+def _counted(keys: int, records: int) -> Counter[bytes]:
+    """How many orders each user has."""
+    return Counter(map(_key, _users(keys, records)))
+
+
+def _fill(path: Path, keys: int, records: int) -> None:
+    """Write an order of each user drawn."""
+    log, users = _open(path), _users(keys, records)
     log.create_topic("orders", PARTITIONS, {})
     log.create_topic("counts", PARTITIONS, {})
     log.open_producer()
     for start in range(0, records, 1000):
         columns = Columns.empty()
-        for at in range(start, min(start + 1000, records)):
-            user = chance.randrange(keys)
-            key = b"user-%011d" % user
-            counted[key] += 1
+        for at, user in enumerate(islice(users, 1000), start):
             value = (
                 b'{"user":"u%06d","item":"i0007","amount":%d.%02d,"ts":%d,"country":"DE",'
                 b'"pad":"0123456789"}' % (user, user % 90 + 10, user % 100, 1_700_000_000_000 + at)
             )
-            columns.add(key, value, at)
+            columns.add(_key(user), value, at)
         log.begin()
         log.emit("orders", None, columns)
         log.flush()
         log.commit()
     log.close()
-    return counted
 
 
 def _application(job: str) -> sf.App:

@@ -8,7 +8,6 @@ and librdkafka's ``murmur2_random`` would choose.
 
 from collections.abc import Sequence
 from struct import Struct
-from typing import cast
 
 MEMO_SIZE = 1 << 18
 _MASK = 0xFFFFFFFF
@@ -45,29 +44,30 @@ class Partitioner:
     """
 
     def __init__(self, memo_size: int = MEMO_SIZE) -> None:
-        self._memo: dict[bytes, int] = {}
+        self._memos: dict[int, dict[bytes | None, int]] = {}
+        """Number of partitions → key → partition: small numbers, which Python has only once."""
         self._memo_size = memo_size
         self._nulls = 0
 
     def partition_of(self, key: bytes, count: int) -> int:
         """Return the partition of a key among ``count``."""
-        hashed = self._memo.get(key)
-        if hashed is None:
-            if len(self._memo) >= self._memo_size:
-                self._memo.clear()
-            hashed = self._memo[key] = murmur2(key) & 0x7FFFFFFF
-        return hashed % count
+        memo = self._memos.setdefault(count, {})
+        partition = memo.get(key)
+        if partition is None:
+            if len(memo) >= self._memo_size:
+                memo.clear()
+            partition = memo[key] = (murmur2(key) & 0x7FFFFFFF) % count
+        return partition
 
     def rows(self, keys: Sequence[bytes | None], count: int) -> list[list[int]]:
         """Return for each partition which rows go there, in order."""
         rows: list[list[int]] = [[] for _ in range(count)]
         add = [partition.append for partition in rows]
-        remembered = cast("dict[bytes | None, int]", self._memo)  # None is never a key of it
-        hashes: list[int | None] = list(map(remembered.get, keys))
+        known: list[int | None] = list(map(self._memos.setdefault(count, {}).get, keys))
         null = self._nulls % count
-        for row, hashed in enumerate(hashes):
-            if hashed is not None:
-                add[hashed % count](row)
+        for row, partition in enumerate(known):
+            if partition is not None:
+                add[partition](row)
             elif (key := keys[row]) is not None:
                 add[self.partition_of(key, count)](row)
             else:

@@ -7,6 +7,7 @@ Invariant: nothing here is in the database; dropping the object is the whole of 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from streamfn.connectors.catalogue import Entries, Partition
 from streamfn.connectors.chunks import RECORD_OVERHEAD, chunk_key, encode_columns, first_oversized
@@ -48,10 +49,13 @@ class Transaction:
             for row, headers in columns.headers.items():
                 waiting.headers[first + row] = headers
             return
-        keys, values, timestamps = columns.keys, columns.values, columns.timestamps
-        waiting.keys += [keys[row] for row in rows]
-        waiting.values += [values[row] for row in rows]
-        waiting.timestamps += [timestamps[row] for row in rows]
+        if len(rows) == 1:
+            waiting.add(columns.keys[rows[0]], columns.values[rows[0]], columns.timestamps[rows[0]])
+        else:
+            pick = itemgetter(*rows)
+            waiting.keys += pick(columns.keys)
+            waiting.values += pick(columns.values)
+            waiting.timestamps += pick(columns.timestamps)
         if columns.headers:
             for at, row in enumerate(rows, first):
                 if row in columns.headers:

@@ -2,7 +2,7 @@
 
     cache    key → decoded value, uncommitted ones included; ``MISSING`` when known to be absent
     dirty    the same for keys changed since the last commit, in order of their first change
-    pending  key → bytes (None: deleted): committed to the changelog, not yet in the StateStore
+    pending  the same: committed to the changelog, not yet in the StateStore
 
 A read goes cache → pending → StateStore. A write goes to cache and dirty; ``changelog`` encodes the
 dirty keys once each; ``committed`` moves them to pending; the task writes pending to the StateStore
@@ -14,7 +14,7 @@ change in place can neither be lost nor leak out of a record that was undone.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Final, Literal, TypeAlias
 
@@ -82,7 +82,7 @@ class Levels:
         self.encode, self.decode, self.mutable = encode, decode, mutable
         self.cache: dict[bytes, Any] = {}
         self.dirty: dict[bytes, Any] = {}
-        self.pending: dict[bytes, bytes | None] = {}
+        self.pending: dict[bytes, Any] = {}
         self._ordered: list[bytes] | None = None
 
     def attach(self, store: StateStore) -> None:
@@ -93,8 +93,11 @@ class Levels:
     # reading
     def load(self, key: bytes) -> Any:
         """Fetch a key that the cache does not hold; return what the cache holds from now on."""
-        raw = self.pending[key] if key in self.pending else self._read(key)
-        found = MISSING if raw is None else raw if self.mutable else self.decoded(raw)
+        if key in self.pending:
+            found = self.pending[key]
+        else:
+            raw = self._read(key)
+            found = MISSING if raw is None else raw if self.mutable else self.decoded(raw)
         self.cache[key] = found
         return found
 
@@ -206,14 +209,7 @@ class Levels:
         Raises:
             SerdeError: a value does not fit the store's type: it could not be read back.
         """
-        entries, encode = self.dirty.values(), self.encode
-        if self.mutable:
-            values = [None if entry is MISSING else entry for entry in entries]
-        else:
-            try:
-                values = [None if entry is MISSING else encode(entry) for entry in entries]
-            except Exception as error:
-                raise self._unfit(error) from error
+        values = self._encoded(self.dirty)
         if self.exact not in _SCALARS:
             self._check_readable(values)
         return [*self.dirty], values
@@ -234,10 +230,23 @@ class Levels:
     def _unfit(self, error: Exception) -> SerdeError:
         return SerdeError(f"store {self.name!r} got a value that does not fit its type; {error}")
 
-    def committed(self, keys: list[bytes | None], values: list[bytes | None]) -> None:
+    def _encoded(self, entries: Mapping[bytes, Any]) -> list[bytes | None]:
+        encode, found = self.encode, entries.values()
+        if self.mutable:
+            return [None if entry is MISSING else entry for entry in found]
+        try:
+            return [None if entry is MISSING else encode(entry) for entry in found]
+        except Exception as error:
+            raise self._unfit(error) from error
+
+    def committed(self) -> None:
         """The changelog records are committed: dirty becomes pending."""
-        self.pending.update(zip(keys, values, strict=True))  # type: ignore[arg-type]  # store keys are never None
+        self.pending.update(self.dirty)
         self.dirty.clear()
+
+    def to_write(self) -> dict[bytes, bytes | None]:
+        """Return what is pending as bytes, for the database."""
+        return dict(zip(self.pending, self._encoded(self.pending), strict=True))
 
     def written(self) -> None:
         """Pending is in the database."""

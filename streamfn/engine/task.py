@@ -102,7 +102,7 @@ class Task:
         """The last record processed since the last commit."""
         self._moved = False
         self._chunk_rows = 64
-        self._sent: dict[str, tuple[list[bytes | None], list[bytes | None]]] = {}
+        self._sent: list[str] = []
         self._changelog_ends: dict[str, int] = {}
         self._counted: dict[str, tuple[int, int]] = {}
         self._timers = Timers(self.compiled.timers, self._fire)
@@ -262,10 +262,11 @@ class Task:
             if len(columns):
                 log.emit(topic, None, columns)
         now_ms = self._clock.now_ms()
-        self._sent = {}
+        self._sent = []
         for name, levels in self.scope.levels.items():
             if levels.dirty:
-                keys, values = self._sent[name] = levels.changelog()
+                keys, values = levels.changelog()
+                self._sent.append(name)
                 columns = Columns(keys, values, [now_ms] * len(keys), {})
                 log.emit(self.plan.changelog(name), self.partition, columns)
 
@@ -276,17 +277,17 @@ class Task:
 
     def committed(self, token: str, ends: dict[TopicPartition, int]) -> None:
         """The transaction is committed: what was dirty is pending now."""
-        for name, (keys, values) in self._sent.items():
-            self.scope.levels[name].committed(keys, values)
+        for name in self._sent:
+            self._metrics.changelog_records += len(self.scope.levels[name].dirty)
+            self.scope.levels[name].committed()
             self._changelog_ends[name] = ends[
                 TopicPartition(self.plan.changelog(name), self.partition)
             ]
-            self._metrics.changelog_records += len(keys)
         for columns in self.scope.outputs.values():
             self._metrics.outputs += len(columns)
             columns.clear()
         self._counted.clear()
-        self._sent, self._moved, self.last_done = {}, False, None
+        self._sent, self._moved, self.last_done = [], False, None
         self._token, self._committed_time_ms = token, self.scope.stream_time_ms
         self.started.clear()
         for levels in self.scope.levels.values():
@@ -302,7 +303,7 @@ class Task:
         meta["level_at_ms"] = str(self._clock.now_ms()).encode()
         meta["sources"] = self.known_sources()
         levels = self.scope.levels
-        self.home.store.write({name: level.pending for name, level in levels.items()}, meta)
+        self.home.store.write({name: level.to_write() for name, level in levels.items()}, meta)
         for level in levels.values():
             level.written()
         self._stored_token = self._token
@@ -354,7 +355,7 @@ class Task:
         self.scope.undo.clear()
         self.buffer.clear()
         self.scope.reset()
-        self._sent, self._moved, self.last_done = {}, False, None
+        self._sent, self._moved, self.last_done = [], False, None
         self.begin(committed)
 
     def close(self) -> None:

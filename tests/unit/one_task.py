@@ -80,9 +80,10 @@ class OneTask:
     def commit(self, *, written: bool = False, forgotten: bool = False) -> None:
         """Commit the state; also write it to the database, and empty the caches, if said."""
         for name, levels in self.task.scope.levels.items():
-            levels.committed(*levels.changelog())
+            levels.changelog()
+            levels.committed()
             if written:
-                self.task.home.store.write({name: levels.pending}, {})
+                self.task.home.store.write({name: levels.to_write()}, {})
                 levels.written()
             if forgotten:
                 levels.shrink(0)

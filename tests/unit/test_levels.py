@@ -123,14 +123,14 @@ class Machine(RuleBasedStateMachine):
             if raw is not None:
                 folded[key] = self.levels.decode(raw)
         assert folded == self.now
-        self.levels.committed(keys, values)
+        self.levels.committed()
         assert self.levels.changelog() == ([], [])
         self.committed = dict(self.now)
 
     @rule()
     def write(self) -> None:
         """What is committed goes into the database, whatever is not stays out."""
-        self.store.write({"s": self.levels.pending}, {})
+        self.store.write({"s": self.levels.to_write()}, {})
         self.levels.written()
         self.written = dict(self.committed)
         held = {key: self.levels.decode(raw) for key, raw in self.store.scan("s", b"", None)}
