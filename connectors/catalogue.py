@@ -7,6 +7,7 @@ Invariant: begin and end of a partition are stored, never derived from its recor
 was trimmed to nothing goes on where it was.
 """
 
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ DEFAULT_CONFIG = {
     "retention.ms": "-1",
 }
 """What applies where a topic's configuration says nothing; as Kafka's, but retention is off."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+"""As Kafka has it."""
 
 _PARTITION = struct.Struct(">II")
 _BOUNDS = struct.Struct(">QQQQQ")
@@ -173,10 +177,10 @@ class Catalogue:
         raise LogError(message)
 
     def _create(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
-        if not name or "\0" in name or partitions < 1:
+        if not _NAME.fullmatch(name) or name in (".", "..") or partitions < 1:
             message = (
                 f"topic {name!r} cannot be created; got {partitions} partitions; give it a name "
-                "and at least one partition"
+                "of 1 to 249 of A-Z a-z 0-9 . _ -, not '.' or '..', and at least one partition"
             )
             raise LogError(message)
         stored = self._database.get(CATALOGUE, b"mnumber")

@@ -121,9 +121,17 @@ class FileSource:
         suffix = next((each for each in reversed(suffixes) if each not in COMPRESSED), "")
         format = _FORMATS.get(suffix) if self._format == "auto" else self._format
         if format not in ("csv", "jsonl"):
+            self._check_readable()
             got = f"suffix {suffix!r}" if format is None else f"format={format!r}"
             self._place.refuse("has no known format", got, "say format='csv' or format='jsonl'")
         return format, self._delimiter or ("\t" if suffix == ".tsv" else ",")
+
+    def _check_readable(self) -> None:
+        """Refuse a file that does not open: that comes before what its name says of its format."""
+        try:
+            self._place.path.open("rb").close()
+        except OSError as error:
+            raise self._place.unreadable(error) from error
 
     def _start(self, offset: int, line: int) -> None:
         """Open the file and go to an offset; what failed to open is closed again."""

@@ -60,10 +60,10 @@ def milliseconds(time: object) -> int:
         time = int(time) if digits.isdecimal() else datetime.fromisoformat(time)
     if isinstance(time, datetime):
         aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-        return (aware - _EPOCH) // _MILLISECOND
-    if type(time) is int:
+        time = (aware - _EPOCH) // _MILLISECOND
+    if type(time) is int and 0 <= time < 1 << 63:
         return time
-    message = f"a timestamp must be a datetime, or milliseconds as int; got {time!r}"
+    message = f"a timestamp must be a datetime from 1970 on, or milliseconds as int; got {time!r}"
     raise SerdeError(message)
 
 
@@ -72,7 +72,8 @@ def _column(row: dict[str, Any], name: str) -> Any:
     try:
         return row[name]
     except KeyError:
-        message = f"there is no column {name!r}; got {', '.join(row)}; name one of them"
+        got = f"got {', '.join(row)}; name one of them" if row else "the row has no columns at all"
+        message = f"there is no column {name!r}; {got}"
         raise SerdeError(message) from None
 
 

@@ -101,6 +101,19 @@ class Transaction:
 
 
 def _check(partition: Partition, columns: Columns) -> None:
+    if set(map(type, columns.timestamps)) != {int} or max(columns.timestamps) >= 1 << 63:
+        message = (
+            f"{partition.source} takes timestamps of 64 bits only; got another one; "
+            "give milliseconds since the epoch as an int"
+        )
+        raise RefusedError(message)
+    for headers in columns.headers.values():
+        if any(type(name) is not str or type(value) is not bytes for name, value in headers):
+            message = (
+                f"{partition.source} takes headers of text and bytes only; got {headers!r:.200}; "
+                "give pairs of a text and bytes"
+            )
+            raise RefusedError(message)
     if min(columns.timestamps) < 0:
         message = (
             f"{partition.source} takes no record from before 1970; got the timestamp "

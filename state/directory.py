@@ -181,6 +181,15 @@ class StateDirectory:
                 removed += [name] if path.name == name else []
         return sorted(removed)
 
+    def check_removable(self) -> None:
+        """Refuse what ``wipe_all`` would refuse to delete, before anything is begun.
+
+        Raises:
+            StateError: a folder among the tasks is not ours.
+        """
+        for path in self._folders():
+            check_removable(path)
+
     def wipe_all(self) -> list[str]:
         """Delete the state of all tasks, or of none; return the names of the folders deleted.
 
@@ -196,8 +205,7 @@ class StateDirectory:
             folders = self._folders()
             for name in sorted({_owner(path.name) for path in folders}):
                 self._hold(locks, "task", name, self._lock_file(name))
-            for path in folders:
-                check_removable(path)
+            self.check_removable()
             for path in folders:
                 remove_task_folder(path)
             with explained(self.path):

@@ -22,6 +22,7 @@ from streamfn.clock import Clock, Random
 from streamfn.errors import StateError, StateLockedError
 
 MARKER = ".streamfn-task"
+DRAFT = f"{MARKER}.new"
 CORRUPT_KEPT = 3
 CORRUPT = re.compile(r"\.corrupt-([0-9]+)$")
 WIPED = re.compile(r"\.wiped-[0-9a-f]+$")
@@ -102,7 +103,7 @@ def make_folder(path: Path) -> None:
 def write_file(path: Path, text: str) -> None:
     """Write a small file for this user alone, as a whole or not at all, power loss included."""
     with explained(path):
-        draft = path.with_name(f"{path.name}.new")
+        draft = path.with_name(f"{path.name}.new")  # of the marker: DRAFT
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
             os.write(file, text.encode())
@@ -220,10 +221,17 @@ def make_task_folder(path: Path) -> None:
     """Create a marked folder; an empty one (we died before the mark) is taken over."""
     make_folder(path)
     with explained(path):
-        if any(path.iterdir()):
+        if not _is_empty(path):
             check_ours(path)
         else:
             write_file(path / MARKER, f"made by streamfn for {path.name}; it may delete all here\n")
+
+
+def _is_empty(path: Path) -> bool:
+    """Tell whether nothing is in a folder; a mark that we died writing is nothing."""
+    return all(
+        entry.name == DRAFT and stat.S_ISREG(entry.lstat().st_mode) for entry in path.iterdir()
+    )
 
 
 def check_removable(path: Path) -> None:
@@ -233,7 +241,7 @@ def check_removable(path: Path) -> None:
         StateError: as ``check_ours``.
     """
     with explained(path):
-        if path.is_symlink() or not path.is_dir() or any(path.iterdir()):
+        if path.is_symlink() or not path.is_dir() or not _is_empty(path):
             check_ours(path)
 
 

@@ -1,35 +1,33 @@
 """Plain Python functions as event-driven stages over Kafka topics, with local state, exactly once.
 
-The public names and nothing else: ``import streamfn as sf``. ``sf.testing`` and ``sf.Results`` are
-loaded when first asked for.
+The public names and nothing else: ``import streamfn as sf``. Each is loaded when first asked for.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from streamfn.app import App
-from streamfn.dsl.endpoints import Topic
-from streamfn.dsl.function import Function
-from streamfn.dsl.stream import Stream
-from streamfn.dsl.table import Table
-from streamfn.errors import (
-    ConfigError,
-    LogError,
-    Mistake,
-    SerdeError,
-    StageError,
-    StateError,
-    StopError,
-    StreamfnError,
-    TopologyError,
-)
-from streamfn.function.state import Context, Lookup, Map, Outgoing, Store, Value
-from streamfn.record import Record
-from streamfn.serde import BYTES, FLOAT64, INT32, INT64, JSON, STRING, Serde, msgpack
-
 if TYPE_CHECKING:
     from streamfn import testing
+    from streamfn.app import App
+    from streamfn.dsl.endpoints import Topic
+    from streamfn.dsl.function import Function
+    from streamfn.dsl.stream import Stream
+    from streamfn.dsl.table import Table
+    from streamfn.errors import (
+        ConfigError,
+        LogError,
+        Mistake,
+        SerdeError,
+        StageError,
+        StateError,
+        StopError,
+        StreamfnError,
+        TopologyError,
+    )
+    from streamfn.function.state import Context, Lookup, Map, Outgoing, Store, Value
+    from streamfn.record import Record
     from streamfn.results import Results
+    from streamfn.serde import BYTES, FLOAT64, INT32, INT64, JSON, STRING, Serde, msgpack
 
 __version__ = "0.1.0"
 
@@ -68,13 +66,35 @@ __all__ = [
     "testing",
 ]
 
+_HOMES = {
+    "app": "App",
+    "dsl.endpoints": "Topic",
+    "dsl.function": "Function",
+    "dsl.stream": "Stream",
+    "dsl.table": "Table",
+    "errors": "ConfigError LogError Mistake SerdeError StageError StateError StopError "
+    "StreamfnError TopologyError",
+    "function.state": "Context Lookup Map Outgoing Store Value",
+    "record": "Record",
+    "results": "Results",
+    "serde": "BYTES FLOAT64 INT32 INT64 JSON STRING Serde msgpack",
+}
+"""Module → the public names in it."""
+
 if not TYPE_CHECKING:  # for a type checker, a module with __getattr__ has every name
+    _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
     def __getattr__(name: str) -> object:
-        """Load what brings the engine only for those who use it."""
+        """Load what is asked for: ``streamfn --help`` and an early Ctrl-C wait for nothing."""
         if name == "testing":
             return import_module("streamfn.testing")
-        if name == "Results":
-            return import_module("streamfn.results").Results
-        message = f"module 'streamfn' has no attribute {name!r}"
-        raise AttributeError(message)
+        if name not in _HOME_OF:
+            message = f"module 'streamfn' has no attribute {name!r}"
+            raise AttributeError(message)
+        found = getattr(import_module(f"streamfn.{_HOME_OF[name]}"), name)
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        """List all public names, loaded or not."""
+        return __all__

@@ -66,8 +66,8 @@ class App:
         retries: int = 0,
         retry_backoff: timedelta = timedelta(seconds=1),
     ) -> None:
-        self._builder = Builder(name)
         where = here()
+        self._builder = Builder(name, where)
         self._builder.check_name(name, "an app", where)
         self._policy = self._policy_of(on_error, retries, retry_backoff, where)
         self._reports: list[Report] = []

@@ -4,11 +4,15 @@ Invariant: a traceback is shown only of a user's own code (a function that faile
 streamfn.
 """
 
+import re
+import shlex
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from streamfn.cli.console import line_of, notes
+from streamfn.cli.options import STATE_DIR
 from streamfn.errors import InternalError, StageError, StreamfnError, TopologyError
 
 EXIT_CODES = {
@@ -58,6 +62,25 @@ def explained() -> Generator[None]:
         raise typer.Exit(InternalError.exit_code) from None
 
 
+@contextmanager
+def cures_of(application: str, state_dir: Path) -> Generator[None]:
+    """Have the cure ``streamfn reset`` of an error name the application and where it is."""
+    try:
+        yield
+    except TopologyError:
+        raise
+    except StreamfnError as error:
+        known = rf"streamfn reset( {re.escape(application)}\b)?"
+        named = f"streamfn reset {application}{elsewhere(state_dir)}"
+        error.args = (re.sub(known, lambda _: named, str(error)),)
+        raise
+
+
+def elsewhere(state_dir: Path) -> str:
+    """The option that a command needs to find a state folder, if it needs one."""
+    return "" if state_dir == STATE_DIR else f" --state-dir {shlex.quote(str(state_dir))}"
+
+
 def show(error: StreamfnError) -> int:
     """Write an error to stderr; return the exit code."""
     if isinstance(error, TopologyError):
@@ -71,7 +94,9 @@ def show(error: StreamfnError) -> int:
     elif isinstance(error, StageError | ReportError) and error.__cause__ is not None:
         from streamfn.engine.failure import user_traceback
 
-        notes().print(user_traceback(error.__cause__), end="", soft_wrap=True)
+        trace = user_traceback(error.__cause__)
+        if '  File "' in trace:  # else none of it is the user's, and the line says it all
+            notes().print(trace, end="", soft_wrap=True)
     line_of("error", text, "bold red")
     return error.exit_code
 

@@ -35,6 +35,9 @@ def load_app(target: str) -> "App":
         LoadError: there is none, there are several, or it cannot be imported.
     """
     place, name = _split(target)
+    if not place:
+        message = f"no program is named; got {target!r}; give {TARGET_HELP}"
+        raise LoadError(message)
     module = _import_file(Path(place)) if _is_file(place) else _import_module(place)
     return _pick(module, place, name)
 
@@ -58,6 +61,7 @@ def _import_file(path: Path) -> ModuleType:
         got = "a folder" if path.is_dir() else "no such file"
         message = f"program {str(path)!r} cannot be read; got {got}; {hint}"
         raise LoadError(message)
+    _check_readable(path)
     path = path.resolve()
     sys.path.insert(0, str(path.parent))
     name = _module_name(path)
@@ -74,6 +78,16 @@ def _import_file(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         raise _broken(_shown(path), error) from error
     return module
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        message = (
+            f"program {str(path)!r} cannot be read; got {error.strerror}; change its permissions"
+        )
+        raise LoadError(message) from error
 
 
 def _module_name(path: Path) -> str:

@@ -5,6 +5,8 @@ once; the engine is imported by the verb that needs it.
 """
 
 import inspect
+import os
+import sys
 from typing import Any
 
 import typer
@@ -113,4 +115,12 @@ app.add_typer(topics_app, name="topics", short_help=SHORT["topics"])
 
 def main() -> None:
     """Run the command line and end the process."""
+    fill_streams()
     app()
+
+
+def fill_streams() -> None:
+    """Have what the shell has closed (``>&-``) read and write nothing, as Python gives None."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # as long as the process

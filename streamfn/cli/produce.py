@@ -95,6 +95,7 @@ def produce(
 
     _check_choices(format, on_error)
     place = _place(state_dir, app, application)
+    _check_topic(place.application, topic)
     config = Config(state_dir=state_dir)
     with _readable(source) as path:
         loader = Loader(place, topic, path, key, timestamp, format, partitions, on_error)
@@ -114,6 +115,26 @@ def _check_choices(format: str, on_error: str | None) -> None:
             listed = ", ".join(word for word in known if word)
             message = f"option {option} does not fit; got {got!r}; give one of {listed}"
             raise ConfigError(message)
+
+
+def _check_topic(application: str, topic: str) -> None:
+    """Refuse a name that no topic may have, and a topic that only streamfn may write."""
+    from streamfn.cli.place import purpose_of
+    from streamfn.graph.naming import is_valid
+
+    if not is_valid(topic):
+        message = (
+            f"topic {topic!r} cannot be made; got a name that does not fit; use 1 to 200 of "
+            "A-Z a-z 0-9 . _ -, not '.' or '..'"
+        )
+        raise ConfigError(message)
+    purpose = purpose_of(application, topic)
+    if purpose != "user":
+        message = (
+            f"topic {topic!r} is internal to {application!r}; got one of purpose {purpose!r}, "
+            "which streamfn alone writes; name a topic of your own"
+        )
+        raise ConfigError(message)
 
 
 def _place(state_dir: Path, target: str | None, application: str | None) -> "Place":

@@ -114,6 +114,7 @@ def _whole(
 ) -> None:
     from streamfn.graph.describe import counted
 
+    directory.check_removable()
     tasks = directory.list_tasks()
     say(f"reset of application {place.application!r} under {str(place.state_dir)!r} deletes")
     say(f"  the stores of {counted(len(tasks), 'task')}: {', '.join(tasks) or 'none'}")
@@ -197,6 +198,11 @@ def _one_topic(place: "Place", log: "EmbeddedLog", topic: str, *, yes: bool) -> 
 
 def _ask(yes: bool) -> None:
     """Have it agreed to."""
-    if not yes and not typer.confirm("Delete?"):
-        say("nothing was deleted")
-        raise typer.Exit(1)
+    try:
+        if yes or typer.confirm("Delete?"):
+            return
+        said = "nothing was deleted"
+    except typer.Abort:  # behind the question
+        said = "\nnothing was deleted; got no answer; where nobody answers, give --yes"
+    say(said)
+    raise typer.Exit(1)

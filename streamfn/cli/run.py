@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamfn.cli.console import say
-from streamfn.cli.errors import ReportError
+from streamfn.cli.errors import ReportError, cures_of
 from streamfn.cli.options import STATE_DIR, StateDir, Target
 from streamfn.errors import ConfigError
 
@@ -94,7 +94,9 @@ def run(
 
     given = {"state_dir": state_dir, **({"on_gap": on_gap} if on_gap else {})}
     config = Config.parse(options or [], **given)
-    _run(load_app(target), config, until_end=until_end)
+    app = load_app(target)
+    with cures_of(app.name, state_dir):
+        _run(app, config, until_end=until_end)
 
 
 def _check_embedded(workers: int, broker: str | None) -> None:

@@ -4,13 +4,14 @@ Counts come from the worker's metrics and from where the topics ended before and
 figures are of this run only, unless their column says total.
 """
 
-import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
 from streamfn.cli.console import answers, say
+from streamfn.cli.errors import elsewhere
 from streamfn.connectors.log import Log
 from streamfn.graph.describe import counted, topic_purposes
 from streamfn.results import partitions_of
@@ -67,20 +68,17 @@ def _asides(run: EmbeddedRun) -> Iterator[str]:
 
 
 def _look(run: EmbeddedRun) -> str:
-    place = str(run.config.state_dir)
-    elsewhere = "" if place == ".streamfn" else f" --state-dir {shlex.quote(place)}"
-    name = run.plan.application
-    return (
-        f"streamfn consume {run.plan.dead_letter_topic} --application {name}{elsewhere} --headers"
-    )
+    topic, name = run.plan.dead_letter_topic, run.plan.application
+    place = elsewhere(Path(run.config.state_dir))
+    return f"streamfn consume {topic} --application {name}{place} --headers"
 
 
 def _topics(run: EmbeddedRun, before: Ends) -> Table:
     table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="dim")
-    table.add_column("topic", no_wrap=True)
-    table.add_column("new records", justify="right")
-    table.add_column("total", justify="right")
-    table.add_column("")
+    table.add_column("topic", overflow="fold")  # the one that shrinks
+    table.add_column("new records", justify="right", no_wrap=True)
+    table.add_column("total", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for name, purpose in topic_purposes(run.plan).items():
         if purpose in ("changelog", "position"):
             continue

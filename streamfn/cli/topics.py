@@ -135,13 +135,15 @@ def create_topics(
 
     Those that are there are checked against it. Embedded, run does the same by itself.
     """
+    from streamfn.cli.errors import cures_of
     from streamfn.cli.load import load_app
     from streamfn.config import Config
     from streamfn.engine.topics import ensure_topics
     from streamfn.run import embedded
 
     config = Config(state_dir=state_dir)
-    with embedded(load_app(app).topology(), config) as run:
+    topology = load_app(app).topology()
+    with cures_of(topology.application, state_dir), embedded(topology, config) as run:
         before = set(run.log.topics())
         run.log.join(run.plan.application, 0, run.worker)
         ensure_topics(run.plan, run.log, config, create_user_topics=True)

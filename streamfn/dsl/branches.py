@@ -4,6 +4,7 @@ Invariant: predicates are tried in the order written and a record goes one way o
 written to a topic goes on as well.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -90,12 +91,21 @@ def add_merge(points: Sequence[Point], name: str | None, where: str) -> Point:
                 f"{said(first.key)} of {first.node!r} and {said(point.key)} of {point.node!r}",
                 "bring them to one key type first: key_by(..., key=...)",
             )
-    own = list(dict.fromkeys(point.node for point in points if point.builder is builder))
+    counts = Counter(point.node for point in points if point.builder is builder)
+    for node, count in counts.items():
+        if count > 1:
+            builder.mistake(
+                where,
+                "merge joins a stream with itself",
+                f"{node!r} {count} times",
+                "pass each stream once; for copies of each record, use flat_map_values",
+            )
+    own = tuple(counts)
     key = UNKNOWN if UNKNOWN in keys else first.key
     value = _either([point.value for point in points])
     salt = " ".join(own)
     name = builder.claim(f"{first.base}-merge", name, "merge", where, salt=salt)
-    builder.add(Merge(name=name, parents=tuple(own), key=key, value=value, where=where))
+    builder.add(Merge(name=name, parents=own, key=key, value=value, where=where))
     return Point(builder, name, key, value, first.base)
 
 

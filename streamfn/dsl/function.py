@@ -15,9 +15,9 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast
 from streamfn.dsl.branches import check_sink_types, own_topic
 from streamfn.dsl.endpoints import KeyOut, Point, ValueOut
 from streamfn.dsl.stream import Stream
-from streamfn.function.annotations import said
+from streamfn.function.annotations import said, underlying
 from streamfn.function.parameters import Stage
-from streamfn.function.signature import Signature, read_signature, read_timer
+from streamfn.function.signature import Signature, by_position, read_signature, read_timer
 from streamfn.graph.places import function_place, user_frame
 from streamfn.graph.topology import UNKNOWN, Policy, Timer, TopicSpec
 from streamfn.graph.topology import Function as FunctionNode
@@ -88,7 +88,8 @@ def add_function(
     where = function_place(fn)
     if not callable(fn):
         builder.mistake(where, "a stage is a function", repr(fn), "put the decorator on a def")
-    own = getattr(fn, "__name__", type(fn).__name__)
+    written = underlying(fn)
+    own = getattr(written, "__name__", type(written).__name__)
     if own == "<lambda>" and name is None:
         cure = "say name=, or write it as a def"
         builder.mistake(where, "a stage needs a name", "a lambda", cure)
@@ -111,7 +112,7 @@ def add_function(
             key=point.key,
             value=value,
             where=where,
-            fn=fn,
+            fn=by_position(fn, signature.parameters),
             parameters=signature.parameters,
             sinks=sinks,
             generator=signature.generator,
@@ -152,7 +153,7 @@ def _add_timer(
     names: Mapping[str, object],
 ) -> None:
     builder, node, where = point.builder, _node(point), function_place(fn)
-    own = getattr(fn, "__name__", "timer")
+    own = getattr(underlying(fn), "__name__", "timer")
     stage = Stage(own, where, point.key, point.value, builder, builder.reporter(where))
     if not node.parameters:
         stage.report(
@@ -167,8 +168,9 @@ def _add_timer(
     if any(timer.name == name for timer in node.timers):
         stage.report(f"function {node.name!r} has another timer {own!r}", name, "rename one")
     read = read_timer(fn, names, stage, node.parameters)
+    call = by_position(fn, read.parameters)
     timer = Timer(
-        name, fn, milliseconds, cast("Clock", clock), read.parameters, read.generator, where
+        name, call, milliseconds, cast("Clock", clock), read.parameters, read.generator, where
     )
     outgoing = node.outgoing or read.outgoing
     builder.add(replace(node, timers=(*node.timers, timer), outgoing=outgoing))

@@ -15,9 +15,26 @@ from collections.abc import Callable
 from typing import Any
 
 from streamfn.engine.bindings import Bound
-from streamfn.engine.keys import OBJECT, KeyForm, to_object, to_store, to_topic
+from streamfn.engine.keys import (
+    OBJECT,
+    KeyForm,
+    checked_encode,
+    exact_class,
+    to_object,
+    to_store,
+    to_topic,
+)
 from streamfn.engine.scope import Run, RunBatch, Scope
-from streamfn.engine.steps import STEPS, event_time, fan_out, keyed_call, named, value_call
+from streamfn.engine.steps import (
+    STEPS,
+    check_timestamp,
+    checked_headers,
+    event_time,
+    fan_out,
+    keyed_call,
+    named,
+    value_call,
+)
 from streamfn.errors import InternalError
 from streamfn.function.state import Outgoing
 from streamfn.graph.topology import (
@@ -60,10 +77,12 @@ class Sender:
             )
             raise TypeError(message)
         run, columns = self._ways[topic]
-        given = record.timestamp_ms
-        run(record.key, record.value, self.timestamp_ms if given is None else given)
-        if record.headers:
-            columns.headers[len(columns) - 1] = tuple(record.headers)
+        timestamp = self.timestamp_ms if record.timestamp_ms is None else record.timestamp_ms
+        check_timestamp(timestamp, f"a record of topic {topic!r}")
+        headers = checked_headers(record.headers, topic)
+        run(record.key, record.value, timestamp)
+        if headers:
+            columns.headers[len(columns) - 1] = headers
 
 
 class Compiler:
@@ -197,9 +216,16 @@ class Compiler:
         columns = self.scope.output(topic.name)
         keys, values, times = columns.keys, columns.values, columns.timestamps
         encode, key_bytes = topic.value.encode, to_topic(form, topic.key)
+        exact, checked = (
+            exact_class(topic.value),
+            checked_encode(topic.value, f"topic {topic.name!r}"),
+        )
 
         def run(key: Any, value: Any, timestamp: int) -> None:
-            data = None if value is None else encode(value)
+            if value.__class__ is exact:
+                data: bytes | None = encode(value)
+            else:
+                data = None if value is None else checked(value)
             keys.append(key_bytes(key))
             values.append(data)
             times.append(timestamp)

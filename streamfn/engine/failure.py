@@ -119,6 +119,15 @@ def dead_letter_headers(
     return tuple((name, str(fact).encode()) for name, fact in facts.items())
 
 
+def _no_exit(error: BaseException) -> BaseException:
+    """A function that calls ``sys.exit`` has failed: the worker says where and decides itself."""
+    if not isinstance(error, SystemExit):
+        return error
+    made = RuntimeError(f"the function called sys.exit({error.code!r})")
+    made.__cause__ = error
+    return made.with_traceback(error.__traceback__)
+
+
 class Failures:
     """What a task does about its failing records; ``marked``, ``lines``: the chain's."""
 
@@ -140,6 +149,7 @@ class Failures:
             StageError: the policy is to fail.
         """
         self.undo(marks)
+        error = _no_exit(error)
         if isinstance(error, FATAL) or not isinstance(error, Exception):
             raise error
         cursor = self._scope.cursor
@@ -188,6 +198,7 @@ class Failures:
     ) -> None:
         """Undo what a timer did; it has no record to bury, so it stops the worker or is counted."""
         self.undo(marks)
+        error = _no_exit(error)
         if isinstance(error, FATAL) or not isinstance(error, Exception):
             raise error
         if policy_of(self._plan.topology, timer.stage).on_error == "fail":

@@ -11,13 +11,19 @@ import logging
 from streamfn.clock import Clock
 from streamfn.connectors.log import Committed, Log
 from streamfn.connectors.source import Portion, Rejected, Source
-from streamfn.errors import StreamfnError
+from streamfn.errors import StopError, StreamfnError
 from streamfn.graph.plan import Plan
 from streamfn.graph.topology import Feed, OnError
 from streamfn.metrics import Metrics
 from streamfn.record import Columns, TopicPartition
 
 log_ = logging.getLogger("streamfn")
+
+
+LETTER_BYTES_MAX = 64 * 1024
+"""What a dead letter keeps of a row that the log would not take."""
+ROWS_TRUSTED = 1_000
+"""So many rows went through: the search for a refused one is over."""
 
 
 class RowError(StreamfnError):
@@ -43,6 +49,9 @@ class FeedTask:
         self._columns, self._letters = Columns.empty(), Columns.empty()
         self._sequence = 0
         self._failed: RowError | None = None
+        self._refused: Exception | None = None
+        self._rows_max: int | None = None
+        """Most rows in a transaction while a row is sought that the log refuses."""
 
     def start(self) -> None:
         """Open the source at the position that is committed."""
@@ -74,20 +83,53 @@ class FeedTask:
         """
         if self._failed is not None and not self.dirty:
             raise self._failed
-        if self.at_end or self._failed is not None:
+        if self.at_end or self._failed is not None or (self._rows_max is not None and self.dirty):
             return 0
-        portion = self._source.read(rows_max)
-        if portion.rejected and self._on_error == "fail":
-            portion = self._up_to_rejected(rows_max)
+        portion = self._next(rows_max)
         for rejected in portion.rejected:
             self._reject(rejected)
         self._extend(portion.columns)
-        self._position, self.at_end = portion.position, portion.at_end
+        if not self._failed or len(portion.columns):
+            self._position, self.at_end = portion.position, portion.at_end
         count = len(portion.columns) + (0 if self._failed else len(portion.rejected))
         self.dirty |= count > 0
         self._metrics.rows_loaded += len(portion.columns)
         self.rows += count
+        if self._failed is not None and not self.dirty:
+            raise self._failed
         return count
+
+    def _next(self, rows_max: int) -> Portion:
+        """Read on; a single row that the log has refused is a row that makes no sense."""
+        portion = self._source.read(min(rows_max, self._rows_max or rows_max))
+        if self._refused is None or not len(portion.columns):
+            fails = portion.rejected and self._on_error == "fail"
+            return self._up_to_rejected(rows_max) if fails else portion
+        line = int(json.loads(portion.position).get("line", 0))
+        raw = (portion.columns.values[0] or b"")[:LETTER_BYTES_MAX]
+        rejected = Rejected(line, raw, str(self._refused))
+        self._refused = None
+        if self._on_error == "fail":
+            return Portion(Columns.empty(), (rejected,), self._position or b"", False)
+        return Portion(Columns.empty(), (rejected,), portion.position, portion.at_end)
+
+    @property
+    def searching(self) -> bool:
+        """True while a row is sought that the log refuses."""
+        return self._rows_max is not None
+
+    def refused(self, error: Exception) -> None:
+        """The log will not take these rows: read half as many next time, down to the bad one.
+
+        Raises:
+            StopError: no row is to blame, not even a single one.
+        """
+        rows = len(self._columns)
+        if rows == 0:
+            message = f"feed {self.feed.name!r} cannot write its dead letters; {error}"
+            raise StopError(message) from error
+        self._refused = error if rows == 1 else None
+        self._rows_max = max(1, rows // 2)
 
     def _up_to_rejected(self, rows_max: int) -> Portion:
         """Read the same rows again up to the bad one: that is read anew after a cure."""
@@ -160,6 +202,8 @@ class FeedTask:
         self._columns.clear()
         self._letters.clear()
         self.dirty = False
+        if self._rows_max is not None:
+            self._rows_max = self._rows_max * 2 if self._rows_max < ROWS_TRUSTED else None
 
     def close(self) -> None:
         """Release everything that was opened."""

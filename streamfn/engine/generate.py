@@ -17,7 +17,16 @@ from typing import Any
 
 from streamfn.engine.bindings import Bound, ValueBinding
 from streamfn.engine.closures import Compiler
-from streamfn.engine.keys import OBJECT, KeyForm, same, to_object, to_store, to_topic
+from streamfn.engine.keys import (
+    OBJECT,
+    KeyForm,
+    checked_encode,
+    exact_class,
+    same,
+    to_object,
+    to_store,
+    to_topic,
+)
 from streamfn.engine.scope import RunBatch, Scope
 from streamfn.engine.steps import check_key, event_time
 from streamfn.graph.plan import Subtopology
@@ -238,8 +247,11 @@ class Chain:
         self.compiler.touched.add(topic.name)
         self.count += 1
         data, sent = f"data{self.count}", f"sent{self.count}"
+        encode, exact = self.name("encode", topic.value.encode), exact_class(topic.value)
+        checked = self.name("checked", checked_encode(topic.value, f"topic {topic.name!r}"))
         self.line(
-            f"{data} = None if value is None else {self.name('encode', topic.value.encode)}(value)"
+            f"if value.__class__ is {self.name('exact', exact)}: {data} = {encode}(value)",
+            f"else: {data} = None if value is None else {checked}(value)",
         )
         self.line(
             f"{sent} = {self.key_as(f'topic {topic.key.name}', to_topic(self.form, topic.key))}"

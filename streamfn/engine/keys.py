@@ -52,10 +52,44 @@ def to_topic(form: KeyForm, serde: Serde[Any]) -> Callable[[Any], bytes | None]:
     if form.serde is not None and alike(form.serde, serde):
         return same
     encode = serde.encode
-    if form.serde is None:
-        return lambda key: None if key is None else encode(key)
-    decode = form.serde.decode
-    return lambda key: None if key is None else encode(decode(key))
+    if form.serde is not None:
+        decode = form.serde.decode
+        return lambda key: None if key is None else encode(decode(key))
+    exact, checked = exact_class(serde), checked_encode(serde, "a key")
+
+    def convert(key: Any) -> bytes | None:
+        if key is None:
+            return None
+        return encode(key) if key.__class__ is exact else checked(key)
+
+    return convert
+
+
+def exact_class(serde: Serde[Any]) -> type | None:
+    """The class whose instances the serde takes without a closer look; None if there is none."""
+    return serde.type if isinstance(serde.type, type) and serde.type is not object else None
+
+
+def checked_encode(serde: Serde[Any], where: str) -> Callable[[Any], bytes]:
+    """Return an encoder for what is not of the very class: it must be readable as the type.
+
+    A value of another type would be written without a word and fail where it is read.
+    """
+    encode, decode, name = serde.encode, serde.decode, serde.name
+    if serde.type is Any:
+        return encode
+
+    def checked(value: Any) -> bytes:
+        try:
+            raw = encode(value)
+            decode(raw)
+        except Exception as error:
+            got = type(value).__name__
+            message = f"{where} takes {name}; got {got} {value!r:.100}; {error}"
+            raise TypeError(message) from error
+        return raw
+
+    return checked
 
 
 def to_store(form: KeyForm, key_type: object) -> Callable[[Any], bytes]:

@@ -27,11 +27,13 @@ class Narrowing:
         """A transaction of so many records was refused: halve, or condemn its only record.
 
         Raises:
-            StopError: no record is to blame (a timer or a feed made what cannot be sent).
+            StopError: no record is to blame but what a timer wrote.
             StageError: not even the record's dead letter can be sent.
         """
-        if records == 0:
-            message = f"what a timer or a feed wrote cannot be sent; {error}; mend it and run again"
+        fired = [task.fired for task in tasks if task.fired]
+        if records == 0 or (records == 1 and fired):
+            what = f"timer {fired[0]!r}" if fired else "a timer"
+            message = f"what {what} wrote cannot be sent; {error}; mend it and run again"
             raise StopError(message) from error
         if records == 1 and self.limit is not None:  # alone: timers and feeds wait while narrowing
             self._condemn(error, tasks)

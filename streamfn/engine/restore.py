@@ -16,10 +16,11 @@ from streamfn.clock import Clock
 from streamfn.config import Config
 from streamfn.connectors.log import Committed, Log
 from streamfn.engine.task import Task
-from streamfn.errors import StateCorruptedError, StateTypeError, StopError
+from streamfn.errors import SerdeError, StateCorruptedError, StateTypeError, StopError
 from streamfn.metrics import Metrics
 from streamfn.record import Batch, TopicPartition
 from streamfn.serde import fingerprint, incompatibility, type_name
+from streamfn.state.keys import key_codec
 
 log_ = logging.getLogger("streamfn")
 
@@ -161,7 +162,7 @@ class Restore:
             if why:
                 message = (
                     f"store {name!r} holds values of another type; {why}; "
-                    f"now {type_name(spec.key)} and {type_name(spec.value)}: "
+                    f"now keys {type_name(spec.key)}, values {type_name(spec.value)}: "
                     f"restore the old type, or drop the state: streamfn reset --store {name}"
                 )
                 raise StateTypeError(message)
@@ -214,6 +215,17 @@ class Restore:
     def _check_readable(self, name: str, entries: Mapping[bytes, bytes | None]) -> None:
         """A changelog does not say of which type its values are: see whether they can be read."""
         decoded = self.task.scope.levels[name].decoded
+        spec = self.task.subtopology.stores[name]
+        decode_key = key_codec(spec.key).decode
+        try:
+            for key in entries:
+                decode_key(key)
+        except (SerdeError, UnicodeDecodeError) as error:
+            message = (
+                f"store {name!r} holds keys that are no {type_name(spec.key)}; {error}; restore "
+                f"the old type, or drop the state: streamfn reset --store {name}"
+            )
+            raise StateTypeError(message) from error
         for raw in entries.values():
             if raw is not None:
                 decoded(raw)

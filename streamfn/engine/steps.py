@@ -10,6 +10,7 @@ from typing import Any
 from streamfn.engine.keys import same
 from streamfn.engine.scope import Run
 from streamfn.graph.topology import Step, TopicSpec
+from streamfn.record import Headers
 
 STAGE = "stage "
 """Begins the qualified name of a closure that bears a stage's name, whatever that is."""
@@ -21,11 +22,40 @@ def named(run: Any, stage: str) -> Any:
     return run
 
 
+def check_timestamp(timestamp: Any, what: str) -> None:
+    """Refuse what is no time since the epoch: written to a log, it could not be read back.
+
+    Raises:
+        ValueError: the timestamp is not an int from 0 to 2**63 - 1.
+    """
+    if type(timestamp) is not int or not 0 <= timestamp < 1 << 63:
+        message = (
+            f"{what} has no usable timestamp; got {timestamp!r}; "
+            "give milliseconds since the epoch as an int"
+        )
+        raise ValueError(message)
+
+
+def checked_headers(headers: Any, topic: str) -> Headers:
+    """Return headers as a tuple of pairs, or refuse them."""
+    try:
+        pairs = tuple((name, value) for name, value in headers)
+    except (TypeError, ValueError):
+        pairs = ((None, None),)
+    if all(type(name) is str and type(value) is bytes for name, value in pairs):
+        return pairs
+    message = (
+        f"a record of topic {topic!r} has unusable headers; got {headers!r}; "
+        "give pairs of a text and bytes"
+    )
+    raise TypeError(message)
+
+
 def event_time(topic: TopicSpec, value: Any) -> int:
     """Return the record's own event time; a value that has none is a failing record."""
     assert topic.timestamp is not None
     found = topic.timestamp(value)
-    if type(found) is not int or found < 0:
+    if type(found) is not int or not 0 <= found < 1 << 63:
         message = (
             f"timestamp function of topic {topic.name!r} gave no event time; got {found!r}; "
             "return milliseconds since the epoch as an int"

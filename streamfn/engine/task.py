@@ -98,6 +98,8 @@ class Task:
         """Records that cannot be sent: they fail instead of being run."""
         self.parked_until_s = 0.0
         self.parked_reason = ""
+        self.fired = ""
+        """The last timer fired since the last commit."""
         self.last_done: tuple[TopicPartition, int] | None = None
         """The last record processed since the last commit."""
         self._moved = False
@@ -233,6 +235,7 @@ class Task:
 
     def _fire(self, timer: CompiledTimer, now_ms: int) -> None:
         self._failures.marked, self._moved = timer.marked, True
+        self.fired = timer.timer.name
         marks = [len(columns) for columns in timer.marked]
         try:
             timer.fire(now_ms)
@@ -287,7 +290,7 @@ class Task:
             self._metrics.outputs += len(columns)
             columns.clear()
         self._counted.clear()
-        self._sent, self._moved, self.last_done = [], False, None
+        self._sent, self._moved, self.last_done, self.fired = [], False, None, ""
         self._token, self._committed_time_ms = token, self.scope.stream_time_ms
         self.started.clear()
         for levels in self.scope.levels.values():
@@ -355,7 +358,7 @@ class Task:
         self.scope.undo.clear()
         self.buffer.clear()
         self.scope.reset()
-        self._sent, self._moved, self.last_done = [], False, None
+        self._sent, self._moved, self.last_done, self.fired = [], False, None, ""
         self.begin(committed)
 
     def close(self) -> None:

@@ -44,7 +44,8 @@ class Timers:
         """Fire what is due on the wall clock; first one interval after the first call."""
         for number, timer in enumerate(self._wall):
             interval_ms = timer.timer.interval_ms
-            due = self._due_ms.setdefault(number, now_ms + interval_ms)
+            due = min(self._due_ms.get(number, now_ms + interval_ms), now_ms + interval_ms)
+            self._due_ms[number] = due  # a clock that was set back does not silence the timer
             if now_ms >= due:
                 self._due_ms[number] = due + ((now_ms - due) // interval_ms + 1) * interval_ms
                 self._fire(timer, now_ms)

@@ -290,10 +290,10 @@ class Worker:
                 self.committer.commit(participants)
             except Refused as refused:
                 committed = False
-                self._narrowing.refused(
-                    refused.error, self.assignment.running, self._transaction_records
-                )
-                self._rewind()
+                try:
+                    self._blame(refused.error)
+                finally:
+                    self._rewind()
             except Rewind as rewind:
                 committed = False
                 self._check_fenced(rewind.__cause__)
@@ -303,6 +303,15 @@ class Worker:
                 self._committed(moved)
         self._last_commit_s = self._clock.monotonic_s()
         return committed
+
+    def _blame(self, error: Exception) -> None:
+        """Find out whose record cannot be sent: a task's, or else a row of a feed."""
+        feeds = [feed for feed in self.feeds if feed.dirty]
+        if self._transaction_records == 0 and feeds:
+            for feed in feeds:
+                feed.refused(error)
+        else:
+            self._narrowing.refused(error, self.assignment.running, self._transaction_records)
 
     def _committed(self, moved: Sequence[str]) -> None:
         self._transaction_records = self._rewinds_in_a_row = 0
@@ -321,7 +330,8 @@ class Worker:
     def _rewind(self) -> None:
         """The one way out of all trouble."""
         self.metrics.rewinds += 1
-        if self._rewinds_in_a_row and self._narrowing.limit is None:
+        searching = self._narrowing.limit is not None or any(f.searching for f in self.feeds)
+        if self._rewinds_in_a_row and not searching:
             self._clock.sleep(min(5.0, 0.05 * 2**self._rewinds_in_a_row))
         self._rewinds_in_a_row += 1
         self._transaction_records = 0

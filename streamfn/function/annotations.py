@@ -27,9 +27,15 @@ class Unresolved:
     reason: str
 
 
+def underlying(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that was written: behind decorators and what ``partial`` has bound."""
+    plain: Callable[..., Any] = inspect.unwrap(fn)
+    return underlying(plain.func) if isinstance(plain, functools.partial) else plain
+
+
 def resolved_hints(fn: Callable[..., Any], names: Mapping[str, object]) -> dict[str, object]:
     """Resolve a function's annotations; ``names`` holds the caller's local ones."""
-    plain: Callable[..., Any] = inspect.unwrap(fn)
+    plain = underlying(fn)
     if not inspect.isroutine(plain):
         plain = getattr(plain, "__call__", plain)  # noqa: B004  # the method is wanted, not a test
     scope = {**names, **_closure(plain)}

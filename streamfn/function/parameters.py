@@ -5,11 +5,9 @@ Invariant: a ``Parameter`` comes out only if the engine can provide it; its stor
 ``<stage>-<parameter>``, or is the table's own.
 """
 
-import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from types import GenericAlias
 from typing import Any, TypeAlias, TypeVar, cast, get_args, get_origin
 
@@ -19,7 +17,7 @@ from streamfn.errors import SerdeError
 from streamfn.function.annotations import Unresolved, fits, plain_type, said
 from streamfn.function.state import Context, Lookup, Map, Store, Value
 from streamfn.graph.topology import UNKNOWN, Parameter, ParameterKind, StoreSpec
-from streamfn.serde import is_immutable, start_of, state_serde
+from streamfn.serde import start_from, start_of, state_serde
 from streamfn.state.keys import key_codec
 
 K = TypeVar("K")
@@ -197,9 +195,13 @@ def _start(parameter: inspect.Parameter, held: object, stage: Stage) -> Callable
     if not fits(type(first), held):
         cure = f"start from a {said(held)}"
         stage.report(f"{asked} holds {said(held)}", f"the start {first!r}", cure)
-    if is_immutable(held):
-        return lambda: first
-    return partial(copy.deepcopy, copy.deepcopy(first))
+        return None
+    try:
+        return start_from(held, first)
+    except SerdeError as error:
+        cure = "make the start of what its store can hold: START = sf.Value(...)"
+        stage.report(f"{asked} cannot start from its default", str(error), cure)
+        return None
 
 
 def _map(

@@ -2,9 +2,10 @@
 
 The first parameter is the record's value; every further one is asked for by its annotation. What is
 read here becomes the fields of ``graph.topology.Function``. Invariant: the engine may call
-``fn(value, *injected)`` by position.
+``by_position(fn, parameters)(value, *injected)``.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from streamfn.function.annotations import (
     plain_type,
     resolved_hints,
     said,
+    underlying,
     union,
     without_none,
 )
@@ -49,7 +51,7 @@ class Signature:
 def read_signature(fn: Callable[..., Any], names: Mapping[str, object], stage: Stage) -> Signature:
     """Read a function; ``names`` holds the local names of the place where it is defined."""
     hints = resolved_hints(fn, names)
-    listed = _listed(fn, stage)
+    listed = _listed(fn, hints, stage)
     if not listed:
         stage.report(
             f"function {stage.name!r} takes no value",
@@ -81,12 +83,29 @@ def read_timer(
     hints = resolved_hints(fn, names)
     generator, answers, outgoing = read_answers(fn, hints, stage)
     stores = {parameter.name: parameter.store for parameter in parameters if parameter.store}
-    read = [_timer_parameter(p, hints, stores, stage) for p in _listed(fn, stage)]
+    read = [_timer_parameter(p, hints, stores, stage) for p in _listed(fn, hints, stage)]
     return Signature(tuple(filter(None, read)), generator, False, outgoing, answers)
 
 
-def _listed(fn: Callable[..., Any], stage: Stage) -> list[inspect.Parameter]:
-    """The parameters that can be passed by position; report the others."""
+def by_position(fn: Callable[..., Any], parameters: tuple[Parameter, ...]) -> Callable[..., Any]:
+    """What gives ``fn`` its keyword-only parameters by name; ``fn`` itself if it has none."""
+    declared = inspect.signature(fn).parameters if parameters else {}
+    kinds = {name: parameter.kind for name, parameter in declared.items()}
+    names = [p.name for p in parameters if kinds[p.name] is inspect.Parameter.KEYWORD_ONLY]
+    if not names:
+        return fn
+
+    def call(*arguments: Any) -> Any:
+        first = len(arguments) - len(names)  # Python has the keyword-only ones stand last
+        return fn(*arguments[:first], **dict(zip(names, arguments[first:], strict=True)))
+
+    return call
+
+
+def _listed(
+    fn: Callable[..., Any], hints: Mapping[str, object], stage: Stage
+) -> list[inspect.Parameter]:
+    """The parameters that are left to be given, one by one; report stars."""
     try:
         parameters = list(inspect.signature(fn).parameters.values())
     except (TypeError, ValueError):
@@ -94,23 +113,41 @@ def _listed(fn: Callable[..., Any], stage: Stage) -> list[inspect.Parameter]:
             f"function {stage.name!r} has no signature to read", repr(fn), "write a def around it"
         )
         return []
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    stars = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     for parameter in parameters:
-        if parameter.kind not in positional:
+        if parameter.kind in stars:
             stage.report(
                 f"parameter {parameter.name!r} of {stage.name!r} cannot be passed by position",
                 repr(str(parameter)),
                 "write it as a plain parameter, without stars",
             )
-    return [parameter for parameter in parameters if parameter.kind in positional]
+    bound: Mapping[str, object] = fn.keywords if isinstance(fn, functools.partial) else {}
+    return [
+        parameter
+        for parameter in parameters
+        if parameter.kind not in stars
+        and (parameter.name not in bound or _is_injected(hints.get(parameter.name)))
+    ]
+
+
+def _is_injected(annotation: object) -> bool:
+    """True of what streamfn gives: what ``partial`` binds it to is its default."""
+    plain = plain_type(annotation)
+    return (get_origin(plain) or plain) in EACH_KIND
 
 
 def _check_value(parameter: inspect.Parameter, takes: object, stage: Stage) -> None:
-    if (get_origin(takes) or takes) in EACH_KIND:
+    if _is_injected(takes):
         stage.report(
             f"the first parameter of {stage.name!r} is the record's value",
             f"{parameter.name}: {said(takes)}",
             "put a parameter for the value before it",
+        )
+    elif parameter.kind is parameter.KEYWORD_ONLY:
+        stage.report(
+            f"the record's value is given by position to {stage.name!r}",
+            f"{parameter.name!r}, a keyword-only parameter",
+            "write it before the *",
         )
     elif isinstance(takes, Unresolved):
         report_unresolved(parameter, takes, stage)
@@ -126,7 +163,7 @@ def read_answers(
     fn: Callable[..., Any], hints: Mapping[str, object], stage: Stage
 ) -> tuple[bool, object, bool]:
     """Return whether it is a generator, the type of its plain answers, and if others may come."""
-    plain = inspect.unwrap(fn)
+    plain = underlying(fn)
     if inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain):
         stage.report(
             f"function {stage.name!r} is async",

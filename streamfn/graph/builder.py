@@ -16,6 +16,7 @@ from streamfn.graph.topology import (
     Policy,
     Source,
     StoreSpec,
+    TableStore,
     TopicSpec,
     Topology,
 )
@@ -25,8 +26,9 @@ from streamfn.serde import type_name
 class Builder:
     """Collects one program's nodes and mistakes."""
 
-    def __init__(self, application: str) -> None:
+    def __init__(self, application: str, where: str) -> None:
         self.application = application
+        self._where = where
         self.topics: dict[str, TopicSpec] = {}
         self.nodes: dict[str, AnyNode] = {}
         self.feeds: dict[str, Feed] = {}
@@ -71,7 +73,8 @@ class Builder:
             return wanted
         if usable and (salt is None or name is not None):
             taken = self.nodes[wanted]
-            again = "" if kind_of(taken) != what else "use that stream a second time, or "
+            same = kind_of(taken) == what and not isinstance(taken, TableStore)
+            again = "use that stream a second time, or " if same else ""
             self.mistake(
                 where,
                 f"{what} has the name of another stage",
@@ -130,7 +133,7 @@ class Builder:
         """
         topology = Topology(self.application, dict(self.nodes), tuple(self.feeds.values()), policy)
         mistakes = self._mistakes.copy()
-        check_whole(topology, self.topics, mistakes)
+        check_whole(topology, self._where, self.topics, mistakes)
         mistakes.tell()
         return topology
 

@@ -7,7 +7,7 @@ reads is the topology with the repartitions that the plan will add.
 from collections.abc import Mapping
 
 from streamfn.graph.naming import TOPIC_LENGTH_MAX, changelog_topic, repartition_topic
-from streamfn.graph.places import Mistakes, here
+from streamfn.graph.places import Mistakes
 from streamfn.graph.plan import with_repartitions
 from streamfn.graph.topology import (
     UNKNOWN,
@@ -15,6 +15,7 @@ from streamfn.graph.topology import (
     Function,
     Repartition,
     Step,
+    TableStore,
     TopicSpec,
     Topology,
 )
@@ -22,28 +23,38 @@ from streamfn.graph.topology import (
 
 def kind_of(node: AnyNode) -> str:
     """Name a node's kind for people."""
+    if isinstance(node, TableStore):
+        return "table"
     return node.kind if isinstance(node, Step) else type(node).__name__.lower()
 
 
-def check_whole(topology: Topology, topics: Mapping[str, TopicSpec], mistakes: Mistakes) -> None:
-    """Check everything that needs the whole program."""
-    if not topology.nodes and not topology.feeds:
+def check_whole(
+    topology: Topology, where: str, topics: Mapping[str, TopicSpec], mistakes: Mistakes
+) -> None:
+    """Check everything that needs the whole program; ``where`` is the place of its app."""
+    if not (topology.nodes or topology.feeds or mistakes):  # else it may be empty because of them
         mistakes.add(
-            here(),
+            where,
             f"app {topology.application!r} does nothing",
             "no stage",
             "declare a function: @app.function(topic)",
         )
     nodes = with_repartitions(topology)
-    _check_internal_topic(f"{topology.application}-tasks", "", topics, mistakes)
+    _check_internal_topic(
+        f"{topology.application}-tasks",
+        where,
+        "the one that shares out the tasks",
+        topics,
+        mistakes,
+    )
     for node in nodes.values():
         if isinstance(node, Repartition):
             _check_repartition(nodes, node, mistakes)
             name = repartition_topic(topology.application, node.name)
-            _check_internal_topic(name, node.where, topics, mistakes)
+            _check_internal_topic(name, node.where, _made_for(node.where), topics, mistakes)
     for store in topology.stores.values():
         name = changelog_topic(topology.application, store.name)
-        _check_internal_topic(name, store.where, topics, mistakes)
+        _check_internal_topic(name, store.where, _made_for(store.where), topics, mistakes)
     _check_own_repartitions(topology, nodes, mistakes)
 
 
@@ -110,12 +121,16 @@ def _needed_by(nodes: Mapping[str, AnyNode], node: AnyNode) -> str:
     return "for a repartition topic" if isinstance(node, Repartition) else ""
 
 
+def _made_for(where: str) -> str:
+    return f"the one made for {where}"
+
+
 def _check_internal_topic(
-    name: str, where: str, topics: Mapping[str, TopicSpec], mistakes: Mistakes
+    name: str, where: str, what: str, topics: Mapping[str, TopicSpec], mistakes: Mistakes
 ) -> None:
     if len(name) > TOPIC_LENGTH_MAX:
         mistakes.add(
-            where or here(),
+            where,
             "an internal topic has too long a name",
             f"{len(name)} characters: {name!r}",
             f"choose shorter names: Kafka takes {TOPIC_LENGTH_MAX} characters",
@@ -124,6 +139,6 @@ def _check_internal_topic(
         mistakes.add(
             topics[name].where,
             f"topic {name!r} has the name of an internal topic of this app",
-            f"the one made for {where}" if where else "the one that shares out the tasks",
+            what,
             "give the topic another name",
         )

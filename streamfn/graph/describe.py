@@ -20,7 +20,7 @@ from typing import Final
 
 from streamfn.graph.checks import kind_of
 from streamfn.graph.plan import Plan, Subtopology, stores_of
-from streamfn.graph.topology import AnyNode, Function, Sink, Source, TableStore, Timer
+from streamfn.graph.topology import AnyNode, Function, Sink, Source, Timer
 from streamfn.serde import type_name
 
 LEFT_COLUMNS_MAX: Final = 60
@@ -141,7 +141,7 @@ def _stage(node: AnyNode) -> StageFacts:
     function = node if isinstance(node, Function) else None
     return StageFacts(
         node.name,
-        "table" if isinstance(node, TableStore) else kind_of(node),
+        kind_of(node),
         node.parents,
         type_name(node.key),
         type_name(node.value),

@@ -66,6 +66,9 @@ class Mistakes:
         """Remember one mistake; told once however often its line is run."""
         self._found[Mistake(where, wrong, got, cure)] = None
 
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
     def copy(self) -> "Mistakes":
         """The same mistakes, for adding more."""
         return Mistakes(tuple(self._found))

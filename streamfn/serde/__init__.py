@@ -8,6 +8,7 @@ from typing import Any
 
 from streamfn.serde.base import Serde
 from streamfn.serde.ready import BYTES, FLOAT64, INT32, INT64, STRING
+from streamfn.serde.start import start_from
 from streamfn.serde.state import msgpack, state_serde
 from streamfn.serde.topic import as_key_serde, as_serde, key_serde, topic_serde
 from streamfn.serde.types import (
@@ -38,6 +39,7 @@ __all__ = [
     "is_immutable",
     "key_serde",
     "msgpack",
+    "start_from",
     "start_of",
     "state_serde",
     "topic_serde",

@@ -5,7 +5,9 @@ name, when the program is built. Types come from annotations and ``key=``/``valu
 the sibling modules.
 """
 
+import copy
 from collections.abc import Callable, Iterator
+from datetime import datetime, time
 from typing import (
     Annotated,
     Any,
@@ -208,6 +210,21 @@ _IMMUTABLE = (
 def _origin(cls: object) -> Any:
     """The class of a class or of a generic one with arguments."""
     return get_origin(cls) or cls
+
+
+def shares_defaults(shape: inspect.Type) -> bool:
+    """True if decoding may give out an object that a class has as its default and that can change.
+
+    msgspec does so for a field that the bytes do not have: ``names: list[str] = []`` of a
+    NamedTuple is then one list for all that are decoded.
+    """
+    objects = (inner for inner in walk(shape) if isinstance(inner, ObjectShape))
+    return any(_can_change(field.default) for each in objects for field in each.fields)
+
+
+def _can_change(default: object) -> bool:
+    fixed = default is msgspec.NODEFAULT or isinstance(default, datetime | time)
+    return not fixed and copy.deepcopy(default) is not default
 
 
 def constructor(shape: ObjectShape) -> Callable[..., object]:

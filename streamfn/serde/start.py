@@ -1,8 +1,9 @@
 """The value that a new key starts with: None if its type allows None, else ``T()``.
 
-Invariant: a start is given only after one was made, encoded and decoded, so that a type without
-one is a mistake of the build and not of the first record. It comes from the annotation of a
-``Value`` and goes to the store's first read.
+Invariants: a start is given only after one was made, encoded and decoded, so that a type without
+one is a mistake of the build and not of the first record; and a start that can be changed is decoded
+anew for each key, so that it shares nothing, not even a default of its class. It comes from the
+annotation of a ``Value``, or from its default, and goes to the store's first read.
 """
 
 from collections.abc import Callable
@@ -54,17 +55,43 @@ def start_of(type_: object) -> Callable[[], object]:
     if allows_none(shape):
         return _none
     make = _maker(type_, shape)
-    serde = state_serde(type_)
     try:
-        start = serde.decode(serde.encode(make()))
+        again = _copies(type_, make())
     except SerdeError:
         raise
     except Exception as error:
-        described = f"{type(error).__name__}: {error}"
-        reason = str(error) if isinstance(error, MsgspecError) else described
-        raise _no_start(type_, reason) from error
-    shared = is_immutable(type_) and not _runs_code(shape)
-    return (lambda: start) if shared else make
+        raise _no_start(type_, _reason(error)) from error
+    if not _runs_code(shape):
+        return again
+    serde = state_serde(type_)
+    return lambda: serde.decode(serde.encode(make()))
+
+
+def start_from(type_: object, start: object) -> Callable[[], object]:
+    """Return what makes a start that the program gives: it may change its own object afterwards.
+
+    Raises:
+        SerdeError: a store of the type could not hold it.
+    """
+    try:
+        return _copies(type_, start)
+    except SerdeError:
+        raise
+    except Exception as error:
+        message = f"{start!r:.80} is no value of type {type_name(type_)}; {_reason(error)}"
+        raise SerdeError(message) from error
+
+
+def _copies(type_: object, start: object) -> Callable[[], object]:
+    """What gives a value as its bytes have it: one object if nothing can change it."""
+    serde = state_serde(type_)
+    raw = serde.encode(start)
+    decoded = serde.decode(raw)
+    return (lambda: decoded) if is_immutable(type_) else (lambda: serde.decode(raw))
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, MsgspecError) else f"{type(error).__name__}: {error}"
 
 
 def _none() -> object:

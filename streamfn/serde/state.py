@@ -5,6 +5,9 @@ can know. Values come from functions and go to a store and its changelog. A ``da
 zone comes back in UTC.
 """
 
+import copy
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar, cast, overload
 
 import msgspec
@@ -12,7 +15,14 @@ import msgspec
 from streamfn.serde.base import Serde
 from streamfn.serde.hooks import decode_hook, encode_hook
 from streamfn.serde.names import type_name
-from streamfn.serde.shapes import Order, order_of, shape_of, unaliased
+from streamfn.serde.shapes import (
+    Order,
+    is_immutable,
+    order_of,
+    shape_of,
+    shares_defaults,
+    unaliased,
+)
 
 T = TypeVar("T")
 
@@ -33,9 +43,17 @@ def msgpack(type_: object) -> Serde[Any]:
     Raises:
         SerdeError: no serde can carry the type.
     """
-    order = order_of(shape_of(type_))
+    shape = shape_of(type_)
     decoder = msgspec.msgpack.Decoder(cast("type[Any]", unaliased(type_)), dec_hook=decode_hook)
-    return Serde(f"msgpack[{type_name(type_)}]", type_, ENCODERS[order].encode, decoder.decode)
+    decode = decoder.decode
+    if shares_defaults(shape) and not is_immutable(type_):
+        decode = partial(_decoded_apart, decode)
+    return Serde(f"msgpack[{type_name(type_)}]", type_, ENCODERS[order_of(shape)].encode, decode)
+
+
+def _decoded_apart(decode: Callable[[bytes], Any], raw: bytes) -> Any:
+    """Decode what shares no default with its class; the copy costs only types that need it."""
+    return copy.deepcopy(decode(raw))
 
 
 @overload

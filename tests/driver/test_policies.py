@@ -1,5 +1,6 @@
 """What becomes of records that fail: by policy and by stage, undone as a whole."""
 
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -263,8 +264,26 @@ def test_a_retry_that_succeeds_counts_once(generated: bool) -> None:
     assert tries == ["x", "x", "x", "x", "y"]
 
 
+def test_a_function_that_calls_exit_is_a_failing_record() -> None:
+    """It must not end the worker with a code of its own, without a word about where."""
+    app = sf.App("app", on_error="skip")
+    source = app.topic("in", key=str, value=str)
+    out = app.topic("out", key=str, value=str)
+
+    @app.function(source, to=out)
+    def leave(value: str) -> str:
+        if value == "exit":
+            sys.exit(4)
+        return value
+
+    with sf.testing.TestDriver(app) as driver:
+        for value in ("a", "exit", "b"):
+            driver.send(source, value, key="k")
+        assert [record.value for record in driver.read(out)] == ["a", "b"]
+
+
 @pytest.mark.parametrize("generated", [True, False])
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt])
 @pytest.mark.parametrize("then", ["close", "abandon"])
 def test_an_exit_from_a_function_commits_nothing_of_its_record(
     kind: type[BaseException], then: str, generated: bool

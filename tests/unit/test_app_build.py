@@ -26,17 +26,21 @@ def program() -> Program:
 
 
 def test_empty_app() -> None:
-    """A program that does nothing."""
-    app = sf.App("app")
-    with pytest.raises(sf.TopologyError, match=r"test_app_build.py:\d+: app 'app' does nothing"):
-        app.topology()
+    """A program that does nothing, told of where it was made and not of where it was built."""
+    app = sf.App("app")  # here
+    check(app, "app 'app' does nothing", "no stage", "declare a function")
 
 
 def test_app_name() -> None:
-    """A name that no topic could have."""
+    """A name that no topic could have; that the app does nothing yet is then not told too."""
     app = sf.App("my app")  # here
-    app.stream(app.topic("numbers", key=str, value=int))
     check(app, "the name of an app is not usable", "'my app'", "A-Z a-z 0-9")
+
+
+def test_app_with_another_mistake() -> None:
+    """An app that is wrong and empty is only told what is wrong."""
+    app = sf.App("other", retries=-1)  # here
+    check(app, "retries= is negative", "-1", "0 or more")
 
 
 def test_topic_name(program: Program) -> None:
@@ -168,6 +172,15 @@ def test_function_name(program: Program) -> None:
         """A function."""
 
     check(program.app, "the name of function 'noted' is not usable", "'print it'", "A-Z")
+
+
+def test_two_tables(program: Program) -> None:
+    """Two tables of one name."""
+    program.app.table(program.texts, name="last")
+    program.app.table(program.numbers, name="last")  # here
+    check(
+        program.app, "table has the name of another stage", "the name of the table at", "say name"
+    )
 
 
 def test_lambda_as_function(program: Program) -> None:

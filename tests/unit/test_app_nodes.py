@@ -215,7 +215,7 @@ def test_merge(program: Program) -> None:
     """A merge has the parents' key and any of their values."""
     numbers = program.stream.map_values(lambda flight: 1, value=int)
     texts = program.stream.map_values(lambda flight: flight.origin, value=str)
-    numbers.merge(texts, texts)
+    numbers.merge(texts)
     node = program.last()
     assert isinstance(node, Merge)
     assert node.parents == (numbers.point("").node, texts.point("").node)

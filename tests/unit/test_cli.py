@@ -162,6 +162,8 @@ def test_programs_that_cannot_be_loaded(shell: Shell, text: str, said: str) -> N
     ("target", "said"),
     [
         ("nosuch.py", "no such file"),
+        ("", "no program is named; got ''; give FILE.py[:app] or package.module[:app]"),
+        (":app", "no program is named; got ':app'"),
         (".", "a folder"),
         ("nosuch.module", "no module 'nosuch'"),
         ("words.py:lines", "got a Topic; its apps are app"),

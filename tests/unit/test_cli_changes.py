@@ -94,7 +94,15 @@ def test_produce_reads_stdin(shell: Shell) -> None:
     [
         (("rows", "--from", "lines.csv"), "--application NAME"),
         (("rows", "--from", "nosuch.csv", "--application", "x"), "does not exist"),
+        (("rows", "--from", "nosuch", "--application", "x"), "'nosuch' does not exist"),
+        (("rows", "--from", ".", "--application", "x"), "is a folder; name one file in it"),
         (("rows", "--from", "words.py", "--application", "x"), "say --format csv"),
+        (("a/b", "--from", "lines.csv", "--application", "x"), "use 1 to 200 of A-Z"),
+        (("x y", "--from", "lines.csv", "--application", "x"), "use 1 to 200 of A-Z"),
+        (("x-a-changelog", "--from", "lines.csv", "--application", "x"), "internal to 'x'"),
+        (("x-a-repartition", "--from", "lines.csv", "--application", "x"), "internal to 'x'"),
+        (("x-a-position", "--from", "lines.csv", "--application", "x"), "internal to 'x'"),
+        (("x-dead-letters", "--from", "lines.csv", "--application", "x"), "internal to 'x'"),
         (("rows", "--from", "lines.csv", "--format", "xml"), "one of auto, csv, jsonl"),
         (("rows", "--from", "lines.csv", "--on-error", "ignore"), "one of fail, skip"),
         (("rows", "--from", "lines.csv", "--app", "words.py"), "it has lines, counts"),
@@ -106,6 +114,15 @@ def test_produce_refuses(shell: Shell, words: tuple[str, ...], said: str) -> Non
     shell.lines(TEXTS)
     shell.program()
     assert said in shell.fails("produce", *words, code=4)
+    assert not Path(".streamfn/x/log").exists() or "--format" in said or "exist" in said
+
+
+def test_a_row_without_columns_says_so(shell: Shell) -> None:
+    """There is none to name."""
+    Path("rows.jsonl").write_text("{}\n")
+    words = ("--from", "rows.jsonl", "--key", "k", "--application", "new")
+    error = shell.fails("produce", "rows", *words, code=5)
+    assert "there is no column 'k'; the row has no columns at all" in error
 
 
 # reset
@@ -116,6 +133,22 @@ def test_reset_asks_first(done: Shell) -> None:
     assert "words-count-total-changelog" in said
     assert "nothing was deleted" in said
     assert done("topics", "list", "--json").stdout == before
+
+
+def test_reset_without_an_answer_tells_of_yes(done: Shell) -> None:
+    """In a script nobody answers."""
+    assert "nothing was deleted; got no answer; where nobody answers, give --yes" in (
+        done("reset", given="", code=1).stdout
+    )
+
+
+def test_a_reset_that_cannot_delete_all_begins_nothing(done: Shell) -> None:
+    """A folder of somebody else's is refused before the mark that keeps the program from running."""
+    stranger = Path(".streamfn/words/tasks/thesis")
+    stranger.mkdir()
+    (stranger / "thesis.txt").write_text("years of work")
+    assert "was not made by streamfn" in done.fails("reset", "--yes", code=6)
+    assert "words: 0 records in" in done("run", "words.py", "--until-end").stdout
 
 
 def test_reset_starts_anew_from_the_inputs(done: Shell) -> None:
@@ -154,6 +187,10 @@ def test_a_half_done_reset_is_finished_first(done: Shell) -> None:
     Path(".streamfn/words/resetting").write_text("")
     error = done.fails("run", "words.py", "--until-end", code=8)
     assert error.endswith("finish it: streamfn reset words")
+    Path(".streamfn").rename("else where")
+    error = done.fails("run", "words.py", "--state-dir", "else where", code=8)
+    assert error.endswith("finish it: streamfn reset words --state-dir 'else where'")
+    Path("else where").rename(".streamfn")
     done("reset", "words", "--yes")
     assert "9 records" in done("run", "words.py", "--until-end").stdout
 

@@ -10,7 +10,7 @@ import pytest
 
 import streamfn as sf
 from streamfn.engine.feed import RowError
-from streamfn.errors import LogError, StateCorruptedError, StopError
+from streamfn.errors import LogError, StateCorruptedError
 from streamfn.record import TopicPartition
 from tests.crash_world import World
 from tests.faulty_log import Chaos, Crash, Script
@@ -219,19 +219,34 @@ def test_a_position_behind_many_aborted_ones_is_found(worlds: Worlds, tmp_path: 
 
 
 def test_a_row_that_cannot_be_sent_condemns_no_record(worlds: Worlds, tmp_path: Path) -> None:
-    """The record that shares its transaction is innocent; the error says that it was a feed."""
+    """The record that shares its transaction is innocent; each row gets the feed's policy."""
     path = write(tmp_path / "rows.csv", *numbered(3))
     world = worlds(loading(path, "dead_letter"), commit_interval_ms=100)
     worker = world.start()
     world.write("in", (b"n1", b'{"name":"n1","number":100}', 1))
     world.log.refuses = lambda topic, value: topic == "in"
-    for _ in range(2):
+    for _ in range(30):
         world.settle()
         world.clock.advance_ms(100)
-    with pytest.raises(StopError, match="feed"):
-        world.settle()
-    assert worker.metrics.dead_letters == 0
+    assert len(world.values("app-dead-letters")) == 3
+    assert worker.feeds[0].at_end
     assert sums(world) == {b"n1": 100}
+
+
+@pytest.mark.parametrize("policy", ["fail", "skip", "dead_letter"])
+def test_one_refused_row_among_many(worlds: Worlds, tmp_path: Path, policy: str) -> None:
+    """It is found by halving; the others are loaded, under fail those in front of it."""
+    path = write(tmp_path / "rows.csv", *numbered(50))
+    world = worlds(loading(path, policy))
+    worker = world.start()
+    world.log.refuses = lambda topic, value: topic == "in" and b'"number":30' in (value or b"")
+    if policy == "fail":
+        with pytest.raises(RowError, match="line 32 makes no sense"):
+            world.settle()
+    else:
+        world.settle()
+    assert len(world.values("in")) == (30 if policy == "fail" else 49)
+    assert worker.metrics.rewinds < 20
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -2,14 +2,17 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamfn.clock import CountingRandom, ManualClock
 from streamfn.errors import StateError, StateLockedError
+from streamfn.state import folders
 from streamfn.state.directory import StateDirectory
-from streamfn.state.folders import MARKER, TaskFolder
+from streamfn.state.folders import DRAFT, MARKER, TaskFolder
 from streamfn.state.rocksdb import RocksStore
 
 
@@ -70,6 +73,70 @@ def test_a_folder_without_our_mark_is_never_wiped(tmp_path: Path) -> None:
             refused()
     assert (task.path / "thesis.txt").read_text() == "years of work"
     assert there.list_tasks() == ["other_0"]
+
+
+class Killed(BaseException):
+    """Kill -9 at this place."""
+
+
+def killed_before(call: Callable[..., Any], *, draft: bool = False) -> Callable[..., Any]:
+    """A call before which the process dies; with ``draft`` only if it is about a draft."""
+
+    def dies(*given: Any, **named: Any) -> Any:
+        if not draft or str(given[0]).endswith(DRAFT):
+            raise Killed
+        return call(*given, **named)
+
+    return dies
+
+
+@pytest.mark.parametrize("then", ["taken", "wiped"])
+@pytest.mark.parametrize(
+    ("place", "name", "left"),
+    [
+        (os, "open", []),
+        (os, "write", [DRAFT]),
+        (os, "fsync", [DRAFT]),
+        (Path, "replace", [DRAFT]),
+        (folders, "sync_folder", [MARKER]),
+    ],
+)
+def test_a_crash_while_a_folder_is_made_leaves_no_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, left: list[str],
+    then: str,
+) -> None:  # fmt: skip
+    """Wherever the process is killed, the folder can be taken and can be deleted."""
+    there = directory(tmp_path)
+    with monkeypatch.context() as crash:
+        crash.setattr(place, name, killed_before(getattr(place, name), draft=name == "open"))
+        with pytest.raises(Killed):
+            there.lock_task("count_0")
+    path = there.task_path("count_0")
+    assert [entry.name for entry in path.iterdir()] == left
+    there.check_removable()
+    if then == "wiped":
+        assert there.wipe_all() == ["count_0"]
+        assert not path.exists()
+        return
+    task = there.lock_task("count_0")
+    fill(task)
+    task.wipe()
+    assert [entry.name for entry in path.iterdir()] == [MARKER]
+
+
+def test_a_draft_beside_a_strangers_file_is_not_ours(tmp_path: Path) -> None:
+    """Only a folder with nothing but the draft is nobody's; a folder of that name is something."""
+    there = directory(tmp_path)
+    there.lock_task("other_0").close()
+    for name, make in (("a_0", Path.touch), ("b_0", Path.mkdir)):
+        path = there.task_path(name)
+        path.mkdir()
+        make(path / DRAFT)
+        (path / "thesis.txt" if name == "a_0" else path / DRAFT / "thesis.txt").write_text("years")
+        with pytest.raises(StateError, match="was not made by streamfn"):
+            there.check_removable()
+        with pytest.raises(StateError, match="was not made by streamfn"):
+            there.lock_task(name)
 
 
 def test_a_mark_that_is_a_link_is_none(tmp_path: Path) -> None:

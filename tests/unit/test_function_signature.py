@@ -313,15 +313,6 @@ def test_stars() -> None:
     check(fn, "'more' of 'stage' cannot be passed by position", "*more", "without stars")
 
 
-def test_keyword_only() -> None:
-    """A parameter that cannot be passed by position."""
-
-    def fn(number: int, *, total: sf.Value[int]) -> None:
-        """A function."""
-
-    check(fn, "'total' of 'stage' cannot be passed by position", "total: ", "without stars")
-
-
 def test_other_annotation() -> None:
     """A parameter of a type that nobody injects."""
 

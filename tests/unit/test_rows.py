@@ -65,7 +65,7 @@ def test_wrong_rows_say_which_field(row: dict[str, Any], text: str) -> None:
         row_encoder(Flight, key="where")(ROW)
 
 
-FIRST, LAST = (datetime(year, 6, 1, tzinfo=UTC).replace(tzinfo=None) for year in (1, 9999))
+FIRST, LAST = (datetime(year, 6, 1, tzinfo=UTC).replace(tzinfo=None) for year in (1971, 9999))
 
 
 @given(st.datetimes(FIRST, LAST, timezones=st.timezones()))
@@ -79,3 +79,5 @@ def test_milliseconds_are_exact(moment: datetime) -> None:
     assert milliseconds(fixed.replace(tzinfo=None)) == milliseconds(fixed)
     with pytest.raises(SerdeError, match="got None"):
         milliseconds(None)
+    with pytest.raises(SerdeError, match=r"from 1970 on.*got -1"):
+        milliseconds(-1)

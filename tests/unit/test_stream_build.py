@@ -84,6 +84,12 @@ def test_merge_of_apps(program: Program) -> None:
     check(program.app, "merge joins streams of two apps", "'numbers'", "through a topic")
 
 
+def test_merge_with_itself(program: Program) -> None:
+    """A merge of a stream with itself, which another name for it does not hide."""
+    program.stream.merge(program.texts, program.app.stream(program.numbers))  # here
+    check(program.app, "merge joins a stream with itself", "'numbers' 2 times", "flat_map_values")
+
+
 def test_partitions_of_repartition(program: Program) -> None:
     """A repartition into nothing."""
     program.stream.repartition(partitions=-1)  # here
