@@ -8,6 +8,7 @@ end); all its records lie there, in order. Only compaction leaves gaps between t
 """
 
 import struct
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ _BASE = struct.Struct(">Q")
 _Stored = tuple[
     list[bytes | None],
     list[bytes | None],
-    list[int],
+    bytes,
     dict[int, tuple[tuple[str, bytes], ...]] | None,
     list[int] | None,
 ]
@@ -79,7 +80,7 @@ class Chunk:
             (
                 self.keys,
                 self.values,
-                self.timestamps,
+                array("q", self.timestamps).tobytes(),
                 self.headers or None,
                 None if whole else list(self.offsets),
             )
@@ -110,8 +111,10 @@ def decode_chunk(key: bytes, value: bytes) -> Chunk:
     except msgspec.MsgspecError as error:
         message = f"chunk {key.hex()} of the embedded log is damaged; got {error}; restore the log"
         raise LogError(message) from error
+    times = array("q")
+    times.frombytes(timestamps)
     every = range(base, base + len(values)) if offsets is None else offsets
-    return Chunk(base, keys, values, timestamps, headers or {}, every)
+    return Chunk(base, keys, values, times.tolist(), headers or {}, every)
 
 
 def encode_columns(columns: Columns) -> list[tuple[int, bytes]]:
@@ -130,7 +133,8 @@ def _encode_part(columns: Columns, start: int, stop: int, parts: list[tuple[int,
         keys, values, timestamps = keys[start:stop], values[start:stop], timestamps[start:stop]
         if headers:
             headers = {row - start: headers[row] for row in headers if start <= row < stop}
-    stored = _encode((keys, values, timestamps, headers or None, None))
+    times = array("q", timestamps).tobytes()
+    stored = _encode((keys, values, times, headers or None, None))
     if len(stored) <= CHUNK_BYTES or stop - start == 1:
         parts.append((start, stored))
         return

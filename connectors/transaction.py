@@ -5,6 +5,7 @@ Rows come from ``EmbeddedLog.emit`` and leave as the entries of one batch at ``c
 Invariant: nothing here is in the database; dropping the object is the whole of an abort.
 """
 
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -101,12 +102,14 @@ class Transaction:
 
 
 def _check(partition: Partition, columns: Columns) -> None:
-    if set(map(type, columns.timestamps)) != {int} or max(columns.timestamps) >= 1 << 63:
+    try:
+        array("q", columns.timestamps)
+    except (TypeError, OverflowError) as error:
         message = (
-            f"{partition.source} takes timestamps of 64 bits only; got another one; "
+            f"{partition.source} takes timestamps of 64 bits only; {error}; "
             "give milliseconds since the epoch as an int"
         )
-        raise RefusedError(message)
+        raise RefusedError(message) from error
     for headers in columns.headers.values():
         if any(type(name) is not str or type(value) is not bytes for name, value in headers):
             message = (

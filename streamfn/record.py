@@ -82,7 +82,10 @@ class Columns:
 
     def clear(self) -> None:
         """Drop all rows."""
-        self.cut(0)
+        self.keys.clear()
+        self.values.clear()
+        self.timestamps.clear()
+        self.headers.clear()
 
 
 @dataclass(frozen=True, slots=True)

@@ -321,8 +321,8 @@ def attach(world: World, stream: Any, chain: Sequence[str | Fork]) -> Any:
         ways = stream.split(even, has_key)[: len(stage.ways)] if stage.split else ()
         ways = [*ways, *[stream] * (len(stage.ways) - len(ways))]
         ends = [attach(world, way, chain) for way, chain in zip(ways, stage.ways, strict=True)]
-        others = [end for end in ends[1:] if stage.merged]
-        stream = ends[0].merge(*others) if others else stream
+        first, *others = {end.point("").node: end for end in ends}.values()  # none with itself
+        stream = first.merge(*others) if others and stage.merged else stream
     return stream
 
 

@@ -130,10 +130,9 @@ class Task:
 
     def _condemn_unreadable_keys(self, batch: Batch) -> None:
         """Text keys reach stores as they are: see that they are text, all of a batch at once."""
-        keys = [key for key in batch.keys if key is not None] if None in batch.keys else batch.keys
         try:
-            b"\n".join(cast("list[bytes]", keys)).decode()
-        except UnicodeDecodeError:
+            b"\n".join(cast("list[bytes]", batch.keys)).decode()
+        except (UnicodeDecodeError, TypeError):  # a TypeError: there are null keys among them
             for key, offset in zip(batch.keys, batch.offsets, strict=True):
                 try:
                     str(key or b"", "utf-8")

@@ -89,8 +89,9 @@ def read_timer(
 
 def by_position(fn: Callable[..., Any], parameters: tuple[Parameter, ...]) -> Callable[..., Any]:
     """What gives ``fn`` its keyword-only parameters by name; ``fn`` itself if it has none."""
-    declared = inspect.signature(fn).parameters if parameters else {}
-    kinds = {name: parameter.kind for name, parameter in declared.items()}
+    if not parameters:
+        return fn  # of what has no signature, too: that was reported
+    kinds = {name: declared.kind for name, declared in inspect.signature(fn).parameters.items()}
     names = [p.name for p in parameters if kinds[p.name] is inspect.Parameter.KEYWORD_ONLY]
     if not names:
         return fn

@@ -1,9 +1,9 @@
 """The value that a new key starts with: None if its type allows None, else ``T()``.
 
 Invariants: a start is given only after one was made, encoded and decoded, so that a type without
-one is a mistake of the build and not of the first record; and a start that can be changed is decoded
-anew for each key, so that it shares nothing, not even a default of its class. It comes from the
-annotation of a ``Value``, or from its default, and goes to the store's first read.
+one is a mistake of the build and not of the first record; and a start that can be changed is
+decoded anew for each key, so that it shares nothing, not even a default of its class. It comes from
+the annotation of a ``Value``, or from its default, and goes to the store's first read.
 """
 
 from collections.abc import Callable
@@ -68,13 +68,14 @@ def start_of(type_: object) -> Callable[[], object]:
 
 
 def start_from(type_: object, start: object) -> Callable[[], object]:
-    """Return what makes a start that the program gives: it may change its own object afterwards.
+    """Return what makes a start that the program gives: itself, or copies if it can be changed.
 
     Raises:
         SerdeError: a store of the type could not hold it.
     """
     try:
-        return _copies(type_, start)
+        again = _copies(type_, start)
+        return (lambda: start) if is_immutable(type_) else again
     except SerdeError:
         raise
     except Exception as error:

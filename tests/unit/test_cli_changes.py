@@ -97,12 +97,6 @@ def test_produce_reads_stdin(shell: Shell) -> None:
         (("rows", "--from", "nosuch", "--application", "x"), "'nosuch' does not exist"),
         (("rows", "--from", ".", "--application", "x"), "is a folder; name one file in it"),
         (("rows", "--from", "words.py", "--application", "x"), "say --format csv"),
-        (("a/b", "--from", "lines.csv", "--application", "x"), "use 1 to 200 of A-Z"),
-        (("x y", "--from", "lines.csv", "--application", "x"), "use 1 to 200 of A-Z"),
-        (("x-a-changelog", "--from", "lines.csv", "--application", "x"), "internal to 'x'"),
-        (("x-a-repartition", "--from", "lines.csv", "--application", "x"), "internal to 'x'"),
-        (("x-a-position", "--from", "lines.csv", "--application", "x"), "internal to 'x'"),
-        (("x-dead-letters", "--from", "lines.csv", "--application", "x"), "internal to 'x'"),
         (("rows", "--from", "lines.csv", "--format", "xml"), "one of auto, csv, jsonl"),
         (("rows", "--from", "lines.csv", "--on-error", "ignore"), "one of fail, skip"),
         (("rows", "--from", "lines.csv", "--app", "words.py"), "it has lines, counts"),
@@ -114,7 +108,21 @@ def test_produce_refuses(shell: Shell, words: tuple[str, ...], said: str) -> Non
     shell.lines(TEXTS)
     shell.program()
     assert said in shell.fails("produce", *words, code=4)
-    assert not Path(".streamfn/x/log").exists() or "--format" in said or "exist" in said
+
+
+@pytest.mark.parametrize(
+    ("topic", "said"),
+    [
+        *((name, "use 1 to 200 of A-Z") for name in ("", "a/b", "x y", "é", "..", "x" * 201)),
+        *((f"x-a-{kind}", "internal to 'x'") for kind in ("changelog", "repartition", "position")),
+        ("x-dead-letters", "internal to 'x'"),
+    ],
+)
+def test_produce_refuses_topics_that_are_not_the_users(shell: Shell, topic: str, said: str) -> None:
+    """A name that no topic may have, and what only streamfn writes; nothing is made."""
+    words = ("--from", shell.lines(TEXTS), "--application", "x")
+    assert said in shell.fails("produce", topic, *words, code=4)
+    assert not Path(".streamfn").exists()
 
 
 def test_a_row_without_columns_says_so(shell: Shell) -> None:
@@ -143,7 +151,7 @@ def test_reset_without_an_answer_tells_of_yes(done: Shell) -> None:
 
 
 def test_a_reset_that_cannot_delete_all_begins_nothing(done: Shell) -> None:
-    """A folder of somebody else's is refused before the mark that keeps the program from running."""
+    """A folder of somebody else's is refused before the mark that stops the program is made."""
     stranger = Path(".streamfn/words/tasks/thesis")
     stranger.mkdir()
     (stranger / "thesis.txt").write_text("years of work")

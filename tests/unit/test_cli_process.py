@@ -103,10 +103,10 @@ def test_an_error_that_is_not_in_the_users_code_has_no_traceback(shell: Shell) -
     Path("wrong.py").write_text(
         "import streamfn as sf\napp = sf.App('wrong')\n"
         "lines = app.topic('lines', key=str, value=dict)\n"
-        "out = app.topic('out', key=str, value=int)\n"
+        "out = app.topic('out', key=str, value=str)\n"
         "app.feed(lines, 'lines.csv', key='text')\n"
         "@app.function(lines, to=out)\n"
-        "def wrong(line: dict) -> int:\n    return 'no number'\n"
+        "def wrong(line: dict, last: sf.Value[str]) -> str:\n    last.value = 5\n    return ''\n"
     )
     shell.lines(TEXTS)
     result = shell("run", "wrong.py", "--until-end", code=5)

@@ -197,3 +197,11 @@ def test_a_failed_write_is_in_doubt_until_reopened(fail: str) -> None:
     assert everything(log, A0) == expected
     append(log, "a", 0, numbered(3, 5))
     assert rows_of(poll_to_the_end(log, [A0])) == [*expected, *numbered(3, 5)]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "x y", "é", "a\0b", "x" * 250])
+def test_a_topic_needs_a_name_that_kafka_takes(world: World, name: str) -> None:
+    """What could not be moved to a Kafka is refused at once."""
+    with pytest.raises(LogError, match=r"cannot be created; .*of A-Z a-z 0-9"):
+        world.log.create_topic(name, 1, {})
+    assert world.log.topics() == {}

@@ -256,8 +256,12 @@ def test_other_things_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "rows.csv.zst").write_text("a\n1\n")
     (tmp_path / "rows.csv.zip").write_text("a\n1\n")
     (tmp_path / "none.csv.gz").write_bytes(gzip.compress(b""))
+    (tmp_path / "rows.dat").write_text("a\n1\n")
+    (tmp_path / "folder").mkdir()
     for name, text in (
         ("folder.csv", "is a folder"),
+        ("folder", "is a folder"),
+        ("nosuch", "does not exist"),
         ("rows.csv.gz", "cannot be read.*gzip"),
         ("rows.csv.zst", "cannot be read.*zstd"),
         ("rows.csv.zip", "cannot be read.*zip"),

@@ -170,6 +170,6 @@ def test_said_names() -> None:
     program.stream.filter(bool, name="a").map_values(len, name="b", value=int).peek(named, name="c")
     program.stream.key_by(lambda text: text, name="d").repartition(name="e").to("t", name="f")
     program.stream.split(lambda text: True, name="g")
-    program.stream.merge(program.stream, name="h")
-    expected = ["texts", "a", "b", "c", "d", "e", "f", "g", "g-if-value", "g-rest", "h"]
+    program.stream.merge(program.stream.filter(bool, name="i"), name="h")
+    expected = ["texts", "a", "b", "c", "d", "e", "f", "g", "g-if-value", "g-rest", "i", "h"]
     assert program.names() == expected
