@@ -170,7 +170,11 @@ class TestDriver:
         self._settle()
 
     def advance(self, duration: timedelta) -> None:
-        """Move the virtual wall clock; timers, retries and commits that become due happen."""
+        """Move the virtual wall clock; timers, retries and commits that become due happen.
+
+        It is one leap: a timer that was missed fires once, and what one commit sends through a
+        repartition is committed by the next.
+        """
         self._clock.advance_ms(duration // timedelta(milliseconds=1))
         self._settle()
 
