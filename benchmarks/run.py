@@ -75,7 +75,7 @@ def _table(results: dict[tuple[str, int], list[Measured]]) -> Table:
     load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     table = Table(
         title="embedded log, exactly once, RocksDB, changelog, commits each 100 ms, verified",
-        caption=f"records; ratio: to the hand-written loop; {os.cpu_count()} cores, load now {load}",
+        caption=f"records; ratio: to the hand-written loop; {os.cpu_count()} cores, load {load}",
     )
     for heading in ("job", "keys", "per CPU-s", "range", "per s", "ratio", "MB"):
         table.add_column(heading, justify="left" if heading == "job" else "right", no_wrap=True)

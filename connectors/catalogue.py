@@ -45,6 +45,7 @@ class _Topic(msgspec.Struct):
     id: str
     partitions: int
     config: dict[str, str]
+    keyed: bool = True
 
 
 @dataclass(slots=True, eq=False)
@@ -100,6 +101,8 @@ class Topic:
         self.delete_retention_ms = int(config["delete.retention.ms"])
         self.max_message_bytes = int(config["max.message.bytes"])
         self.number = stored.number
+        self.keyed = stored.keyed
+        """Every record is in the partition of its key; False once one was put elsewhere."""
         self.partitions = [
             Partition(TopicPartition(name, index), self, _PARTITION.pack(stored.number, index))
             for index in range(stored.partitions)
@@ -195,6 +198,14 @@ class Catalogue:
         self._database.write({CATALOGUE: entries})
         self.topics[name] = topic
         return topic.info
+
+    def unkey(self, topic: Topic) -> None:
+        """Remember, before it happens, that a record is put where its key need not be."""
+        topic.keyed = False
+        info = topic.info
+        row = _Topic(topic.number, info.id, info.partitions, dict(info.config), False)
+        entry: Entries = {b"t" + info.name.encode(): msgspec.msgpack.encode(row)}
+        self._database.write({CATALOGUE: entry})
 
     def delete(self, name: str) -> None:
         """Delete a topic with its records and all groups' positions in it."""

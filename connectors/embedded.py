@@ -218,11 +218,27 @@ class EmbeddedLog:
                     f"partition {partition}; choose one of them, or None to go by key"
                 )
                 raise RefusedError(message)
+            if len(partitions) > 1 and self._catalogue.topics[topic].keyed:
+                with _log_errors():
+                    self._catalogue.unkey(self._catalogue.topics[topic])
             transaction.add(partitions[partition], columns, None)
+            return
+        known = self._same_partition(columns, len(partitions))
+        if known is not None:
+            transaction.add(partitions[known], columns, None)
             return
         for index, rows in enumerate(self._partitioner.rows(columns.keys, len(partitions))):
             if rows:
                 transaction.add(partitions[index], columns, rows)
+
+    def _same_partition(self, columns: Columns, count: int) -> int | None:
+        """The partition of keys that come from keyed topics of the same width: no need to hash."""
+        found = {origin.partition for origin in columns.origins}
+        for origin in columns.origins:
+            topic = self._catalogue.topics.get(origin.topic)
+            if topic is None or not topic.keyed or len(topic.partitions) != count:
+                return None
+        return found.pop() if len(found) == 1 else None
 
     def _known_topic(self, name: str, rows: int) -> Topic:
         topic = self._catalogue.topics.get(name)

@@ -55,6 +55,8 @@ class Columns:
     values: list[bytes | None]
     timestamps: list[int]
     headers: dict[int, Headers]
+    origins: tuple[TopicPartition, ...] = ()
+    """Given: every key is one that was read, unchanged, from one of these partitions."""
 
     @classmethod
     def empty(cls) -> "Columns":

@@ -20,6 +20,7 @@ from streamfn.engine.keys import (
     KeyForm,
     checked_encode,
     exact_class,
+    same,
     to_object,
     to_store,
     to_topic,
@@ -93,6 +94,8 @@ class Compiler:
         self.bounds: list[Bound] = []
         self.touched: set[str] = set()
         """Topics that the chain being compiled may write to."""
+        self.source: str | None = None
+        """The topic whose chain is being compiled."""
         self.topic_keys = {
             node.store.name: self._table_key(node)
             for node in scope.subtopology.nodes.values()
@@ -108,7 +111,7 @@ class Compiler:
 
         Decode, run, and one ``try`` a record (free in Python 3.11).
         """
-        self.touched = set()
+        self.touched, self.source = set(), source.topic.name
         then = self.children(source, KeyForm(source.topic.key))
         decode, failed, undo = source.topic.value.decode, self.scope.failed, self.scope.undo
         columns = [self.scope.output(topic) for topic in sorted(self.touched)]
@@ -216,6 +219,7 @@ class Compiler:
         columns = self.scope.output(topic.name)
         keys, values, times = columns.keys, columns.values, columns.timestamps
         encode, key_bytes = topic.value.encode, to_topic(form, topic.key)
+        self.scope.note_keys(topic.name, self.source if key_bytes is same else None)
         exact, checked = (
             exact_class(topic.value),
             checked_encode(topic.value, f"topic {topic.name!r}"),

@@ -75,7 +75,7 @@ def _chain(compiler: Compiler, source: Source, generated: bool) -> CompiledChain
 
 
 def _timer(compiler: Compiler, node: Function, timer: Timer) -> CompiledTimer:
-    compiler.touched = set()
+    compiler.touched, compiler.source = set(), None
     fire = compiler.timer(node, timer)
     return CompiledTimer(node.name, timer, fire, tuple(compiler.touched_columns()))
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamfn.engine.bindings import Bound, ValueBinding
-from streamfn.engine.closures import Compiler
+from streamfn.engine.closures import Compiler, Sender
 from streamfn.engine.keys import (
     OBJECT,
     KeyForm,
@@ -172,7 +172,8 @@ class Chain:
             self.leave_if(f"{self.key} is None", f"{drop}('null key', {node.name!r})")
         if not node.null_values:
             self.leave_if("value is None", f"{drop}('null value', {node.name!r})")
-        send = self.compiler.sender(node)
+        emits = any(parameter.kind == "context" for parameter in node.parameters)
+        send = self.compiler.sender(node) if emits else Sender(node.name, {})
         bound = Bound(self.scope, node, self.form, send, self.compiler.topic_keys)
         self.compiler.bounds.append(bound)
         loaded = [self.load(node, name, value) for name, value in bound.values.items()]
@@ -256,6 +257,8 @@ class Chain:
         self.line(
             f"{sent} = {self.key_as(f'topic {topic.key.name}', to_topic(self.form, topic.key))}"
         )
+        as_read = to_topic(self.form, topic.key) is same and self.key == "key"
+        self.scope.note_keys(topic.name, self.compiler.source if as_read else None)
         keys, values = (
             self.name("keys", columns.keys.append),
             self.name("values", columns.values.append),
@@ -269,7 +272,7 @@ def generate(compiler: Compiler, source: Source) -> tuple[RunBatch, str] | None:
     nodes, why = linear(compiler.scope.subtopology, source)
     if why:
         return None
-    compiler.touched = set()
+    compiler.touched, compiler.source = set(), source.topic.name
     chain = Chain(compiler.scope, compiler)
     for node in nodes:
         chain.stage = node.name

@@ -115,6 +115,23 @@ class Scope:
     cursor: Cursor = field(default_factory=Cursor)
     outputs: dict[str, Columns] = field(default_factory=dict[str, Columns])
     stream_time_ms: int = -1
+    unchanged: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    """Topic written to → topics whose keys it gets just as they were read."""
+    rekeyed: set[str] = field(default_factory=set[str])
+    """Topics that also get other keys."""
+
+    def note_keys(self, topic: str, source: str | None) -> None:
+        """Remember whose keys a sink writes; None: not those of a source as they were read."""
+        if source is None:
+            self.rekeyed.add(topic)
+        else:
+            self.unchanged.setdefault(topic, set()).add(source)
+
+    def origins(self, topic: str) -> tuple[TopicPartition, ...]:
+        """The partitions that all keys written to a topic come from, if that is known."""
+        if topic in self.rekeyed:
+            return ()
+        return tuple(TopicPartition(s, self.partition) for s in self.unchanged.get(topic, ()))
 
     def output(self, topic: str) -> Columns:
         """The columns for a topic; all sinks of the topic share them."""

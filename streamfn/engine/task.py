@@ -262,6 +262,7 @@ class Task:
         """Put outputs and the changed keys, once each, into the transaction."""
         for topic, columns in self.scope.outputs.items():
             if len(columns):
+                columns.origins = self.scope.origins(topic)
                 log.emit(topic, None, columns)
         now_ms = self._clock.now_ms()
         self._sent = []

@@ -1,5 +1,8 @@
 """What user code makes that could not be read back is its record's failure, not a damaged log."""
 
+# pyright: reportPrivateUsage=false
+# A driver's parts are exchanged for those of another version of the program.
+
 from datetime import timedelta
 from typing import Any, cast
 
@@ -20,7 +23,7 @@ def answering(record: dict[str, Any], on_error: Any = "skip") -> tuple[sf.App, A
     source = app.topic("in", key=str, value=str)
     out = app.topic("out", key=str, value=str)
 
-    @app.function(source, to=out)
+    @app.function(source, to=(out,))
     def fn(value: str, context: sf.Context[str]) -> sf.Outgoing[str, str]:
         made = {"key": context.key, "value": value}
         return out.record(**{**made, **(record if value == "bad" else {})})
