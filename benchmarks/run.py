@@ -75,16 +75,16 @@ def _table(results: dict[tuple[str, int], list[Measured]]) -> Table:
     load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     table = Table(
         title="embedded log, exactly once, RocksDB, changelog, commits each 100 ms, verified",
-        caption=f"records; ratio: to the hand-written loop; {os.cpu_count()} cores, load {load}",
+        caption=f"k: 1,000 records; ratio: to hand-written; {os.cpu_count()} cores, load {load}",
     )
-    for heading in ("job", "keys", "per CPU-s", "range", "per s", "ratio", "MB"):
+    for heading in ("job", "keys", "k/CPU-s", "range", "k/s", "ratio", "MB"):
         table.add_column(heading, justify="left" if heading == "job" else "right", no_wrap=True)
     for (job, keys), runs in results.items():
         rates = sorted(each.per_cpu_s for each in runs)
         wall = statistics.median(each.per_wall_s for each in runs)
         table.add_row(
-            job, f"{keys:,}", f"{statistics.median(rates):,.0f}",
-            f"{rates[0]:,.0f} to {rates[-1]:,.0f}", f"{wall:,.0f}",
+            job, f"{keys:,}", f"{statistics.median(rates) / 1e3:,.0f}",
+            f"{rates[0] / 1e3:,.0f} to {rates[-1] / 1e3:,.0f}", f"{wall / 1e3:,.0f}",
             _ratio(results, job, keys), str(max(each.peak_mb for each in runs)),
         )  # fmt: skip
     return table
