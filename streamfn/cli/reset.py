@@ -154,7 +154,7 @@ def _topic_of(
 ) -> str:
     """The internal topic that --store or --topic means."""
     from streamfn.cli.place import check_topic, purpose_of
-    from streamfn.graph.plan import changelog_topic
+    from streamfn.graph.naming import changelog_topic
 
     if topic is None:
         topic = changelog_topic(place.application, store or "")

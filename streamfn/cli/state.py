@@ -73,7 +73,7 @@ def _stores(place: "Place", log: "EmbeddedLog") -> list[str]:
 
 
 def _list(place: "Place", log: "EmbeddedLog") -> None:
-    from streamfn.graph.plan import changelog_topic
+    from streamfn.graph.naming import changelog_topic
     from streamfn.results import changelog_entries, partitions_of
 
     names = _stores(place, log)
@@ -120,7 +120,7 @@ def _of_map(entries: Iterable[Entry], key: str, key_type: Any) -> Iterator[Entry
 def _guessed(place: "Place", log: "EmbeddedLog", store: str, key: str | None) -> Iterator[Entry]:
     """Entries without types: keys that are text as text."""
     from streamfn.cli.values import guess_state_value, text_or_hex
-    from streamfn.graph.plan import changelog_topic
+    from streamfn.graph.naming import changelog_topic
     from streamfn.results import changelog_entries, partitions_of
 
     names = _stores(place, log)

@@ -334,6 +334,7 @@ class Worker:
         if self._rewinds_in_a_row and not searching:
             self._clock.sleep(min(5.0, 0.05 * 2**self._rewinds_in_a_row))
         self._rewinds_in_a_row += 1
+        self.metrics.records -= self._transaction_records  # they will be processed again
         self._transaction_records = 0
         self.committer.open()
         self.committer.patiently(self.assignment.rewind, "committed positions")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from streamfn.errors import Mistake, TopologyError
+from streamfn.graph.naming import changelog_topic, repartition_topic
 from streamfn.graph.topology import (
     KEY_CHANGING,
     UNKNOWN,
@@ -100,16 +101,6 @@ class Plan:
     def position_topic(self, feed: str) -> str:
         """Where a feed's positions are kept."""
         return f"{self.application}-{feed}-position"
-
-
-def changelog_topic(application: str, store: str) -> str:
-    """Named as Kafka Streams names it."""
-    return f"{application}-{store}-changelog"
-
-
-def repartition_topic(application: str, name: str) -> str:
-    """Named as Kafka Streams names it."""
-    return f"{application}-{name}-repartition"
 
 
 def stores_of(node: AnyNode) -> tuple[StoreSpec, ...]:
