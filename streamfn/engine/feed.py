@@ -118,17 +118,19 @@ class FeedTask:
         """True while a row is sought that the log refuses."""
         return self._rows_max is not None
 
-    def refused(self, error: Exception) -> None:
+    def refused(self, error: Exception, *, alone: bool) -> None:
         """The log will not take these rows: read half as many next time, down to the bad one.
+
+        A row is blamed only if it was ``alone`` in its transaction.
 
         Raises:
             StopError: no row is to blame, not even a single one.
         """
         rows = len(self._columns)
-        if rows == 0:
+        if rows == 0 and alone:
             message = f"feed {self.feed.name!r} cannot write its dead letters; {error}"
             raise StopError(message) from error
-        self._refused = error if rows == 1 else None
+        self._refused = error if alone and rows == 1 else None
         self._rows_max = max(1, rows // 2)
 
     def _up_to_rejected(self, rows_max: int) -> Portion:

@@ -219,7 +219,8 @@ class Worker:
     def _feed(self) -> int:
         if self._narrowing.limit is not None:
             return 0
-        return sum(feed.step(FEED_ROWS) for feed in self.feeds)
+        searching = [f for f in self.feeds if f.searching and (f.dirty or not f.at_end)]
+        return sum(feed.step(FEED_ROWS) for feed in searching[:1] or self.feeds)
 
     def caught_up(self, source: TopicPartition) -> bool:
         """True if there is nothing earlier to come.
@@ -270,6 +271,8 @@ class Worker:
     def _commit_due(self) -> bool:
         if self._narrowing.limit is not None or self._budget() <= 0:
             return True
+        if any(feed.searching and feed.dirty for feed in self.feeds):
+            return True
         elapsed_s = self._clock.monotonic_s() - self._last_commit_s
         if elapsed_s * 1000 >= self.config.commit_interval_ms:
             return True
@@ -309,7 +312,7 @@ class Worker:
         feeds = [feed for feed in self.feeds if feed.dirty]
         if self._transaction_records == 0 and feeds:
             for feed in feeds:
-                feed.refused(error)
+                feed.refused(error, alone=len(feeds) == 1)
         else:
             self._narrowing.refused(error, self.assignment.running, self._transaction_records)
 

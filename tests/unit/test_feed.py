@@ -249,6 +249,21 @@ def test_one_refused_row_among_many(worlds: Worlds, tmp_path: Path, policy: str)
     assert worker.metrics.rewinds < 20
 
 
+def test_a_row_is_not_blamed_for_another_feed_s(worlds: Worlds, tmp_path: Path) -> None:
+    """Two feeds share a transaction, one has a row that the log refuses: the other loses none."""
+    app = loading(write(tmp_path / "rows.csv", *numbered(30)), "dead_letter")
+    other = app.topic("other", key=str, value=Line)
+    app.feed(other, write(tmp_path / "more.csv", *numbered(30)), key="name")
+    app.stream(other).to("copied")
+    world = worlds(app)
+    world.start()
+    world.log.refuses = lambda topic, value: topic == "in" and b'"number":17' in (value or b"")
+    world.settle()
+    assert len(world.values("in")) == 29
+    assert len(world.values("other")) == 30
+    assert len(world.values("app-dead-letters")) == 1
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_a_load_under_faults(worlds: Worlds, tmp_path: Path, seed: int) -> None:
     """Random errors and crashes at any call: each row is loaded and counted once."""
