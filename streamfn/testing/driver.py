@@ -26,6 +26,7 @@ from streamfn.errors import ConfigError
 from streamfn.graph.plan import plan
 from streamfn.graph.topology import TopicSpec
 from streamfn.record import Columns, Headers, Record, TopicPartition
+from streamfn.results import store_name
 from streamfn.state.home import MemoryHomes
 from streamfn.state.keys import key_codec
 
@@ -67,7 +68,7 @@ class TestDriver:
         feeds: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._app, self._generated = app, generated
+        self._generated = generated
         topology = app.topology()
         self._topology = topology if feeds else replace(topology, feeds=())
         self._clock, self._random = ManualClock(start_ms), CountingRandom()
@@ -224,8 +225,9 @@ class TestDriver:
 
         Changes that are processed and not committed yet are seen.
         """
-        name = self._store_name(stage, parameter)
-        spec = self._worker.plan.topology.stores[name]
+        topology = self._worker.plan.topology
+        name = store_name(topology, stage, parameter)
+        spec = topology.stores[name]
         decode = key_codec(spec.key).decode
         found = {
             decode(key): value
@@ -234,17 +236,6 @@ class TestDriver:
             for key, value in task.scope.levels[name].scan(b"", None)
         }
         return dict(sorted(found.items(), key=lambda entry: key_codec(spec.key).encode(entry[0])))
-
-    def _store_name(self, stage: object, parameter: str) -> str:
-        stores = self._worker.plan.topology.stores
-        base = stage if isinstance(stage, str) else str(getattr(stage, "name", stage))
-        for name in (f"{base}-{parameter}" if parameter else base, base):
-            if name in stores:
-                return name
-        message = (
-            f"no store of {base!r} with parameter {parameter!r}; there are {', '.join(stores)}"
-        )
-        raise ConfigError(message)
 
     def _spec(self, topic: Topic[Any, Any]) -> TopicSpec:
         found = self._worker.plan.user_topics.get(topic.name)
