@@ -8,7 +8,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header 
 PYTHONS := $(PYTHON) python3.13 python3.12 python3.11 python3 python
 USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: help setup demo test check bench kill lock clean
+PORT := 9092
+
+.PHONY: help setup demo test check broker bench kill lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -19,7 +21,7 @@ setup: .venv/.ready  ## make .venv from the locked requirements (the others do i
 demo: .venv/.ready  ## run the flights topology embedded: no broker, nothing to install
 	$(BIN)/streamfn run topologies/flights.py --until-end
 
-test: .venv/.ready  ## run the whole test suite
+test: .venv/.ready  ## run the whole test suite, on a real Kafka too where one can be started
 	$(BIN)/python -m pytest -n 2
 
 check: .venv/.ready  ## lint, format, types, and the tidy rules
@@ -28,6 +30,9 @@ check: .venv/.ready  ## lint, format, types, and the tidy rules
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest -q tests/test_tidy.py
+
+broker: .venv/.ready  ## run a Kafka for trying things out (port 9092, or make broker PORT=19092)
+	$(BIN)/python -m tests.kafka_broker --port $(PORT)
 
 bench: .venv/.ready  ## measure streamfn beside its peers
 	$(BIN)/python -m benchmarks.run
@@ -41,7 +46,7 @@ lock: .venv/.ready  ## lock the newest versions that pyproject.toml and requirem
 		--output-file requirements/dev.txt
 
 clean:  ## remove .venv and what the tools have cached
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache build *.egg-info
 
 # uv is many times faster, but pip knows more ways to be told of a proxy or a mirror: it is the second try.
 .venv/.ready: pyproject.toml requirements/build.txt requirements/dev.txt

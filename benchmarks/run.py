@@ -1,4 +1,4 @@
-"""``python -m benchmarks.run``: all jobs in interleaved rounds, then medians, ranges and ratios.
+"""``python -m benchmarks.run [embedded] [kafka]``: all jobs in interleaved rounds, then medians.
 
 Each run is a process of its own with a fresh folder, so that no run warms another. Processor time
 is user and system of the whole process, RocksDB's threads included. Invariant: runs that are
@@ -17,6 +17,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import kafka
 from benchmarks.jobs import Measured, as_json, run
 
 COUNTS = ("count", "closures", "hand-written")
@@ -24,29 +25,59 @@ PLAN = [(job, keys) for keys in (1_000, 200_000) for job in COUNTS] + [
     ("passthrough", 1_000),
     ("map", 1_000),
 ]
+EMBEDDED_JOBS = tuple(dict.fromkeys(job for job, _ in PLAN))
+PARTS = ("embedded", "kafka")
 TARGETS = {("count", 1_000): 500_000, ("count", 200_000): 200_000}
 """Records per CPU-second that the project holds itself to."""
 
 
 def main() -> int:
-    """Run the rounds, print the table; exit 1 if a target is missed."""
+    """Measure what was asked for, embedded and on Kafka; exit 1 if a target is missed."""
+    options = _arguments().parse_args()
+    if options.one:
+        return _one(options.one[0], int(options.one[1]), options.records)
+    jobs = {*options.only.split(",")} if options.only else {*EMBEDDED_JOBS, *kafka.JOBS}
+    unknown = jobs - {*EMBEDDED_JOBS, *kafka.JOBS}
+    if unknown:
+        print(f"no such jobs: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    failed = 0
+    if "embedded" in options.parts:
+        plan = [(job, keys) for job, keys in PLAN if job in jobs]
+        results = _rounds(plan, options.records, options.rounds)
+        Console().print(_table(results))
+        failed |= _judge(results)
+    if "kafka" in options.parts:
+        asked = kafka.Options(
+            jobs=frozenset(jobs & {*kafka.JOBS}), records=options.records, rounds=options.rounds,
+            broker=options.broker, markdown=options.markdown, clean=options.clean,
+        )  # fmt: skip
+        failed |= kafka.run(asked)
+    return failed
+
+
+def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "parts", nargs="*", default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}; all"
+    )
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", help="jobs by name, separated by commas")
+    known = ", ".join(dict.fromkeys([*EMBEDDED_JOBS, *kafka.JOBS]))
+    parser.add_argument("--only", help=f"jobs by name, separated by commas: {known}")
+    parser.add_argument("--broker", default="", help="a Kafka at HOST:PORT instead of one of ours")
+    parser.add_argument("--clean", action="store_true", help="delete the inputs on Kafka too")
+    parser.add_argument("--markdown", action="store_true", help="Kafka's tables as markdown")
     parser.add_argument("--one", nargs=2, metavar=("JOB", "KEYS"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one:
-        job, keys = options.one
-        with tempfile.TemporaryDirectory() as folder:
-            measured = run(job, int(keys), options.records, Path(folder))
-        sys.stdout.buffer.write(as_json(measured) + b"\n")
-        return 0
-    wanted = set(options.only.split(",")) if options.only else {job for job, _ in PLAN}
-    plan = [(job, keys) for job, keys in PLAN if job in wanted]
-    results = _rounds(plan, options.records, options.rounds)
-    Console().print(_table(results))
-    return _judge(results)
+    return parser
+
+
+def _one(job: str, keys: int, records: int) -> int:
+    """Be the process of one run."""
+    with tempfile.TemporaryDirectory() as folder:
+        measured = run(job, keys, records, Path(folder))
+    sys.stdout.buffer.write(as_json(measured) + b"\n")
+    return 0
 
 
 def _rounds(

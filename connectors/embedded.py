@@ -133,7 +133,10 @@ class EmbeddedLog:
         """Go on reading at ``offset``."""
         self._inputs.seek(source, offset)
 
-    def caught_up(self, source: TopicPartition) -> bool:
+    def verify_membership(self) -> None:
+        """Nothing can be lost: the only member holds all tokens, and they stand for themselves."""
+
+    def caught_up(self, source: TopicPartition, at_least: int = 0) -> bool:
         """Whether there is nothing to read; exact at any time, as only this process writes."""
         return self.lag(source) == 0
 
@@ -151,6 +154,10 @@ class EmbeddedLog:
             message = "no group is known; got a call about its positions; join it, or give group="
             raise InternalError(message)
         return self._group
+
+    def positions_kept_ms(self) -> int | None:
+        """For ever."""
+        return None
 
     def begin_offsets(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Where the partitions begin."""
@@ -290,9 +297,15 @@ class EmbeddedLog:
         for partition in transaction.written:
             self._upkeep.grown(partition)
 
-    def topics(self) -> dict[str, TopicInfo]:
-        """All topics by name."""
-        return {name: topic.info for name, topic in self._catalogue.topics.items()}
+    def topic_names(self) -> set[str]:
+        """The names of all topics."""
+        return set(self._catalogue.topics)
+
+    def topics(self, names: Iterable[str] | None = None) -> dict[str, TopicInfo]:
+        """Topics by name: all, or those of ``names`` that exist."""
+        found = self._catalogue.topics
+        wanted = found if names is None else [name for name in names if name in found]
+        return {name: found[name].info for name in wanted}
 
     def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
         """Create a topic; the same name with the same partition count is not an error."""

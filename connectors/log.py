@@ -60,11 +60,23 @@ class Log(Protocol):
 
     # membership and input
     def join(self, group: str, tokens: int, listener: Listener) -> None:
-        """Become a member of ``group``: ``poll`` will tell ``listener`` which tokens are ours."""
+        """Become a member of ``group``: ``poll`` will tell ``listener`` which tokens are ours.
+
+        A member that calls it again only raises the number of tokens. With none at all, one looks
+        at the group's positions without being a member.
+        """
         ...
 
     def leave(self) -> None:
         """Leave the group; ``revoked`` is called for what is still ours."""
+        ...
+
+    def verify_membership(self) -> None:
+        """See that what the assignment stands on is still there.
+
+        Raises:
+            StopError: it is gone or was made anew, so that tokens no longer mean what they did.
+        """
         ...
 
     def poll(self, timeout_s: float) -> list[Batch]:
@@ -94,8 +106,11 @@ class Log(Protocol):
         """Read on from another offset."""
         ...
 
-    def caught_up(self, source: TopicPartition) -> bool:
-        """True if the end was reached since the last record, assign, resume or seek."""
+    def caught_up(self, source: TopicPartition, at_least: int = 0) -> bool:
+        """True if the end was reached since the last record, assign, resume or seek.
+
+        ``at_least``: and that end was no earlier than this one of ``end_offsets``.
+        """
         ...
 
     def lag(self, source: TopicPartition) -> int:
@@ -105,6 +120,10 @@ class Log(Protocol):
     # reading apart from membership
     def committed(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, Committed]:
         """The stable committed positions of the group; partitions without one are missing."""
+        ...
+
+    def positions_kept_ms(self) -> int | None:
+        """How long a position lives that is not committed again; None: for ever, or unknown."""
         ...
 
     def begin_offsets(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
@@ -159,8 +178,12 @@ class Log(Protocol):
         ...
 
     # administration
-    def topics(self) -> dict[str, TopicInfo]:
-        """Return all topics by name."""
+    def topic_names(self) -> set[str]:
+        """Return the names of all topics that we may see."""
+        ...
+
+    def topics(self, names: Iterable[str] | None = None) -> dict[str, TopicInfo]:
+        """Return topics by name: all, or those of ``names`` that exist."""
         ...
 
     def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:

@@ -62,6 +62,10 @@ class WorkerSlot:
         line = f"{task} {topic} {offset}".encode().ljust(POSITION_BYTES - 1) + b"\n"
         os.pwrite(self._position, line, 0)
 
+    def forget_position(self) -> None:
+        """Nothing of the user's runs from now on: a crash counts for nobody."""
+        os.pwrite(self._position, b"\n".rjust(POSITION_BYTES), 0)
+
     def crash_file(self) -> FileIO:
         """Return the open file for ``faulthandler.enable`` and ``dump_traceback_later``."""
         return self._file

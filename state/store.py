@@ -104,3 +104,19 @@ class TaskHomes(Protocol):
             StateLockedError: another process has the folder.
         """
         ...
+
+
+class Slot(Protocol):
+    """The worker's place on this machine: it remembers where the worker was if it crashes."""
+
+    def note_position(self, task: str, topic: str, offset: int) -> None:
+        """Remember what is about to be processed."""
+        ...
+
+    def forget_position(self) -> None:
+        """Nothing of the user's runs: a crash now is nobody's."""
+        ...
+
+    def forget_crash(self, task: str) -> None:
+        """The task has got past where it crashed."""
+        ...

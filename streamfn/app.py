@@ -7,7 +7,7 @@ one, live in one process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -86,6 +86,7 @@ class App:
         value: TypeForm[V],
         partitions: int | None = None,
         timestamp: Callable[[V], int] | None = None,
+        config: Mapping[str, str] | None = None,
     ) -> Topic[K, V]: ...
     @overload
     def topic(
@@ -96,6 +97,7 @@ class App:
         value: Serde[V],
         partitions: int | None = None,
         timestamp: Callable[[V], int] | None = None,
+        config: Mapping[str, str] | None = None,
     ) -> Topic[K, V]: ...
     @overload
     def topic(
@@ -106,6 +108,7 @@ class App:
         value: TypeForm[V],
         partitions: int | None = None,
         timestamp: Callable[[V], int] | None = None,
+        config: Mapping[str, str] | None = None,
     ) -> Topic[K, V]: ...
     @overload
     def topic(
@@ -116,6 +119,7 @@ class App:
         value: Serde[V],
         partitions: int | None = None,
         timestamp: Callable[[V], int] | None = None,
+        config: Mapping[str, str] | None = None,
     ) -> Topic[K, V]: ...
     def topic(
         self,
@@ -125,10 +129,13 @@ class App:
         value: Any,
         partitions: int | None = None,
         timestamp: Callable[[Any], int] | None = None,
+        config: Mapping[str, str] | None = None,
     ) -> Any:
         """Declare a topic with the types of its keys and values.
 
         ``timestamp`` reads the event time (milliseconds) from a value; else it is the record's.
+        ``config`` holds settings for the topic if streamfn creates it, such as
+        ``{"retention.ms": "-1"}``: a broker deletes records older than that by their own time.
         """
         where = here()
         builder = self._builder
@@ -140,7 +147,8 @@ class App:
             self._serde(as_serde, value, f"value= of topic {name!r}", where),
             partitions,
             timestamp,
-            where=where,
+            dict(config or {}),
+            where,
         )
         return Topic[Any, Any](builder, builder.declare(spec), key, value)
 

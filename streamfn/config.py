@@ -1,12 +1,13 @@
 """All settings of a run: one frozen dataclass, read from ``-o key=value`` and checked in one place.
 
-Invariant: a ``Config`` that exists is valid. Durations end in ``_ms``, sizes say their unit.
-Settings that would break a guarantee without a sound (another isolation level, a foreign
-partitioner) are refused with the reason.
+Invariant: a ``Config`` that exists is valid, and printing it tells no secret. Durations end in
+``_ms``, sizes say their unit. Settings of the Kafka clients (``kafka.*``, ``consumer.*`` …) are
+passed on as they are, but those that would break a guarantee without a sound (another isolation
+level, a foreign partitioner) are refused with the reason.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
 
@@ -21,7 +22,45 @@ REFUSED: Final = {
     "group.id": "the group is the application's name",
     "partition.assignment.strategy": "tasks are assigned by the task-token topic",
     "allow.auto.create.topics": "a deleted changelog would come back without compaction",
+    "auto.offset.reset": "where to start is the option start, asked once and then committed",
+    "enable.idempotence": "without it a retry of the client doubles records",
+    "enable.partition.eof": "it tells that an input is read to its end",
+    "delivery.report.only.error": "a report for each record would halve the speed",
+    "bootstrap.servers": "the address is what --broker says",
+    "metadata.broker.list": "the address is what --broker says",
+    "group.instance.id": "workers share settings, and two members must not share an identity",
+    "go.delivery.reports": "it is a setting of another language's client",
 }
+
+CLIENTS: Final = ("kafka", "consumer", "producer", "admin")
+"""Whose settings are passed on: of all Kafka clients, or of one kind."""
+
+SECRET_WORDS: Final = ("password", "secret", "key.pem", "certificate.pem", "token", "jaas", "basic")
+"""A setting with one of these in its name is never shown."""
+
+
+class ClientSettings(Mapping[str, str]):
+    """Settings of the Kafka clients, such as ``kafka.sasl.password``; printing hides secrets."""
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        self._settings = dict(settings or {})
+
+    def __getitem__(self, key: str) -> str:
+        return self._settings[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._settings)
+
+    def __len__(self) -> int:
+        return len(self._settings)
+
+    def __repr__(self) -> str:
+        return str({name: "***" if is_secret(name) else self[name] for name in self})
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether a setting's value must not be shown."""
+    return any(word in name.lower() for word in SECRET_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +99,24 @@ class Config:
     """Where a source topic without a committed position begins: earliest or latest."""
     on_gap: str = "fail"
     """A position below the log's start: fail, or skip to the start."""
+    broker: str = ""
+    """Addresses of a Kafka, host:port[,host:port]; without one the log is embedded."""
+    client_settings: ClientSettings = field(default_factory=ClientSettings)
+    """Of the Kafka clients: kafka.NAME for all, or consumer.NAME, producer.NAME, admin.NAME."""
+    guarantee: str = "exactly_once"
+    """On Kafka: exactly_once, or at_least_once (no transactions; a crash may repeat outputs)."""
+    connect_timeout_ms: int = 60_000
+    """Longest wait for a broker at start; a worker that has run waits for as long as it takes."""
+    internal_topics: str = "create"
+    """Internal topics that are missing: create, or verify (without the right to create)."""
+    replication_factor: int = 0
+    """Copies of topics that are created; 0 leaves it to the broker's default."""
     durability: str = "wal"
     """Embedded log: wal survives a crash of the process, fsync also one of the machine."""
     repartition_trim_interval_ms: int = 30_000
     """Time between trims of repartition topics up to committed positions."""
+    topic_check_interval_ms: int = 60_000
+    """Time between looks whether source topics have grown and the token topic is still there."""
     delete_retention_ms: int = 7 * 24 * 3_600_000
     """How long changelogs keep tombstones; a store away for half of it is restored in full."""
     unowned_folder_delay_ms: int = 24 * 3_600_000
@@ -73,11 +126,11 @@ class Config:
         for name in _choices:
             if getattr(self, name) not in _choices[name]:
                 raise _wrong(name, getattr(self, name), f"one of {', '.join(_choices[name])}")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            least = 0 if field.name in _may_be_zero else 1
+        for each in fields(self):
+            value = getattr(self, each.name)
+            least = 0 if each.name in _may_be_zero else 1
             if isinstance(value, int) and value < least:
-                raise _wrong(field.name, value, f"a number of at least {least}")
+                raise _wrong(each.name, value, f"a number of at least {least}")
 
     @classmethod
     def parse(cls, options: Iterable[str], **given: Any) -> "Config":
@@ -87,20 +140,27 @@ class Config:
             ConfigError: an unknown key (the nearest one is named), a value that does not fit, or a
                 setting that would break a guarantee.
         """
-        settings = dict(given)
+        settings, passed = dict(given), dict[str, str](given.get("client_settings", {}))
         for option in options:
             key, equals, text = option.partition("=")
             if not equals:
                 message = f"option {option!r} has no value; write {key}=VALUE"
                 raise ConfigError(message)
-            settings[key.strip()] = _read(key.strip(), text.strip())
-        return replace(cls(), **settings)
+            key, text = key.strip(), text.strip()
+            if key.partition(".")[0] in CLIENTS and "." in key:
+                _check_allowed(key)
+                passed[key] = text
+            else:
+                settings[key] = _read(key, text)
+        return replace(cls(), **{**settings, "client_settings": ClientSettings(passed)})
 
 
 _choices: Final = {
     "start": ("earliest", "latest"),
     "on_gap": ("fail", "skip"),
     "durability": ("wal", "fsync"),
+    "guarantee": ("exactly_once", "at_least_once"),
+    "internal_topics": ("create", "verify"),
 }
 _may_be_zero: Final = {
     "max_task_idle_ms",
@@ -108,6 +168,7 @@ _may_be_zero: Final = {
     "store_interval_ms",
     "commit_interval_ms",
     "poll_timeout_ms",
+    "replication_factor",
 }
 
 
@@ -115,13 +176,18 @@ def _wrong(name: str, got: object, expected: str) -> ConfigError:
     return ConfigError(f"option {name!r} does not fit; got {got!r}; give {expected}")
 
 
-def _read(key: str, text: str) -> Any:
-    if key in REFUSED or key.split(".", 1)[-1] in REFUSED:
-        reason = REFUSED.get(key) or REFUSED[key.split(".", 1)[-1]]
+def _check_allowed(key: str) -> None:
+    """Refuse what would break a guarantee, whichever client it is for."""
+    reason = REFUSED.get(key) or REFUSED.get(key.split(".", 1)[-1])
+    if reason:
         message = f"option {key!r} is refused; {reason}; leave it out"
         raise ConfigError(message)
+
+
+def _read(key: str, text: str) -> Any:
+    _check_allowed(key)
     hints = get_type_hints(Config)
-    if key not in hints:
+    if key not in hints or key == "client_settings":
         raise ConfigError(_unknown(key, list(hints)))
     kind = hints[key]
     try:

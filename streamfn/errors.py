@@ -11,6 +11,7 @@
     │   └── StateLockedError     another process has it
     ├── LogError                 the log (embedded, Kafka) cannot do what was asked
     │   ├── NotCommittedError    a transaction failed before its outcome could be in doubt
+    │   ├── AbortedError         the log aborted the transaction: rewind and process it again
     │   ├── UnknownOutcomeError  ``commit`` ended without an answer: ask for the token
     │   ├── RefusedError         the log will never take these records
     │   ├── FencedError          a newer producer has our id
@@ -118,6 +119,10 @@ class LogError(StreamfnError):
 
 class NotCommittedError(LogError):
     """The transaction cannot commit and has left nothing behind."""
+
+
+class AbortedError(LogError):
+    """The log has aborted the transaction; its records can be processed again."""
 
 
 class UnknownOutcomeError(LogError):

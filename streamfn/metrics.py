@@ -22,6 +22,9 @@ class Metrics:
     commits: int = 0
     commit_s: float = 0.0
     rewinds: int = 0
+    rebalances: int = 0
+    """How often tokens came or went."""
+    trims_failed: int = 0
     restored_records: int = 0
     skipped: int = 0
     dead_letters: int = 0

@@ -14,13 +14,13 @@ from streamfn.config import Config
 from streamfn.connectors.embedded import EmbeddedLog
 from streamfn.connectors.partitioner import Partitioner
 from streamfn.database import Memory, Space
-from streamfn.engine.worker import Slot, Worker
+from streamfn.engine.worker import Worker
 from streamfn.errors import StateCorruptedError
 from streamfn.graph.plan import plan
 from streamfn.record import Columns, Headers, TopicPartition
 from streamfn.state.levels import MISSING
 from streamfn.state.memory import MemoryStore
-from streamfn.state.store import Changes, StateStore, TaskHome, TaskHomes
+from streamfn.state.store import Changes, Slot, StateStore, TaskHome, TaskHomes
 from tests.faulty_log import Crash, FaultyLog, Plan, no_faults
 
 Row: TypeAlias = tuple[bytes | None, bytes | None, int]

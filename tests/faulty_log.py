@@ -222,9 +222,13 @@ class FaultyLog:
         """Seek."""
         self._do("seek", lambda: self.inner.seek(source, offset))
 
-    def caught_up(self, source: TopicPartition) -> bool:
+    def verify_membership(self) -> None:
+        """Never fails: the embedded log has nothing to lose."""
+        self.inner.verify_membership()
+
+    def caught_up(self, source: TopicPartition, at_least: int = 0) -> bool:
         """Never fails: it is known without asking."""
-        return self.inner.caught_up(source)
+        return self.inner.caught_up(source, at_least)
 
     def lag(self, source: TopicPartition) -> int:
         """Never fails."""
@@ -234,6 +238,10 @@ class FaultyLog:
     def committed(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, Committed]:
         """Committed positions."""
         return self._do("committed", lambda: self.inner.committed(sources))
+
+    def positions_kept_ms(self) -> int | None:
+        """Never fails."""
+        return self.inner.positions_kept_ms()
 
     def begin_offsets(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Begins."""
@@ -322,9 +330,13 @@ class FaultyLog:
         self._applied = True
 
     # administration
-    def topics(self) -> dict[str, TopicInfo]:
+    def topic_names(self) -> set[str]:
+        """Names of topics."""
+        return self._do("topics", self.inner.topic_names)
+
+    def topics(self, names: Iterable[str] | None = None) -> dict[str, TopicInfo]:
         """Topics."""
-        return self._do("topics", self.inner.topics)
+        return self._do("topics", lambda: self.inner.topics(names))
 
     def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
         """Create."""

@@ -14,7 +14,7 @@ from typing import Any
 import streamfn as sf
 from streamfn.config import Config
 from streamfn.record import TopicPartition
-from streamfn.run import EmbeddedRun, embedded, work
+from streamfn.run import Run, embedded, work
 from tests.flights_reference import Figures, Match, Totals, data, rows_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,11 +67,12 @@ def load_app(package: Path | None = None) -> sf.App:
     return app
 
 
-def ends_of(run: EmbeddedRun) -> dict[str, int]:
+def ends_of(run: Run) -> dict[str, int]:
     """Where every partition of every topic ends."""
+    names = {*run.plan.user_topics, *(topic.name for topic in run.plan.internal_topics)}
     sources = [
         TopicPartition(name, partition)
-        for name, topic in run.log.topics().items()
+        for name, topic in run.log.topics(names).items()
         for partition in range(topic.partitions)
     ]
     return {str(source): end for source, end in run.log.end_offsets(sources).items()}
@@ -80,7 +81,7 @@ def ends_of(run: EmbeddedRun) -> dict[str, int]:
 def run(
     app: sf.App,
     state_dir: Path,
-    each_round: Callable[[EmbeddedRun], None] = lambda run: None,
+    each_round: Callable[[Run], None] = lambda run: None,
     **options: int,
 ) -> dict[str, int]:
     """Run to the end, or until a round stops the worker; return where all topics end."""
@@ -91,9 +92,9 @@ def run(
 
 
 @contextmanager
-def resumed(app: sf.App, state_dir: Path) -> Generator[EmbeddedRun]:
+def resumed(app: sf.App, state_dir: Path, broker: str = "") -> Generator[Run]:
     """Run once more to the end and look, with the tasks still open; nothing may be added."""
-    with embedded(app.topology(), Config(state_dir=state_dir)) as opened:
+    with embedded(app.topology(), Config(state_dir=state_dir, broker=broker)) as opened:
         before = ends_of(opened)
         opened.worker.start()
         opened.worker.run(until_end=True)
@@ -102,7 +103,7 @@ def resumed(app: sf.App, state_dir: Path) -> Generator[EmbeddedRun]:
         opened.worker.close()
 
 
-def stored(opened: EmbeddedRun, store: str) -> dict[Any, Any]:
+def stored(opened: Run, store: str) -> dict[Any, Any]:
     """What the databases of all tasks hold of a store."""
     return {
         key: value
@@ -112,9 +113,9 @@ def stored(opened: EmbeddedRun, store: str) -> dict[Any, Any]:
     }
 
 
-def check_everything(app: sf.App, state_dir: Path, expected: Figures) -> None:
+def check_everything(app: sf.App, state_dir: Path, expected: Figures, broker: str = "") -> None:
     """Compare every figure, every output and its order, and the stores with the changelogs."""
-    with resumed(app, state_dir) as opened:
+    with resumed(app, state_dir, broker) as opened:
         results = opened.results()
         _check_totals(results, "carrier_delay", "carrier-delays", expected.carriers)
         _check_totals(results, "weather_delay", "weather-delays", expected.weathers)

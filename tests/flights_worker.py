@@ -7,11 +7,11 @@ on the real data.
 import sys
 from pathlib import Path
 
-from streamfn.run import EmbeddedRun
+from streamfn.run import Run
 from tests.flights_support import ends_of, load_app, run
 
 
-def tell(opened: EmbeddedRun) -> None:
+def tell(opened: Run) -> None:
     """Print how far it is."""
     print(sum(ends_of(opened).values()), flush=True)
 

@@ -21,6 +21,8 @@ from streamfn.topologies.flights_report import show
 # The weather file holds one airport after the other, so only within an airport is it in the order
 # of time: each gets a partition of its own. 4 is the smallest count that puts EWR, JFK, LGA apart.
 PARTITIONS = 4
+# Records carry the time of 2013, which a broker would find too old to keep.
+KEPT = {"retention.ms": "-1"}
 MILES_A_MINUTE_MAX = 10  # over ground; of the flights below it, the fastest made 9.9
 EARLY_MINUTES_MAX = 30
 
@@ -49,14 +51,14 @@ class Delay(msgspec.Struct, frozen=True, gc=False):
 
 app = sf.App("flights", on_error="dead_letter")
 
-airlines = app.topic("airlines", key=str, value=Airline, partitions=PARTITIONS)
+airlines = app.topic("airlines", key=str, value=Airline, partitions=PARTITIONS, config=KEPT)
 # At the same hour the topic goes first whose name does: a flight comes after its hour's report.
-weather = app.topic("airport-weather", key=str, value=Weather, partitions=PARTITIONS)
-flights = app.topic("flights", key=str, value=Flight, partitions=PARTITIONS)
-in_weather = app.topic("flights-in-weather", key=str, value=FlightInWeather)
-weather_delays = app.topic("weather-delays", key=str, value=Delay)
-carrier_delays = app.topic("carrier-delays", key=str, value=Delay)
-hourly_departures = app.topic("hourly-departures", key=tuple[str, str], value=int)
+weather = app.topic("airport-weather", key=str, value=Weather, partitions=PARTITIONS, config=KEPT)
+flights = app.topic("flights", key=str, value=Flight, partitions=PARTITIONS, config=KEPT)
+in_weather = app.topic("flights-in-weather", key=str, value=FlightInWeather, config=KEPT)
+weather_delays = app.topic("weather-delays", key=str, value=Delay, config=KEPT)
+carrier_delays = app.topic("carrier-delays", key=str, value=Delay, config=KEPT)
+hourly_departures = app.topic("hourly-departures", key=tuple[str, str], value=int, config=KEPT)
 
 app.feed(weather, data("weather.csv"), key="origin", timestamp="time_hour")
 app.feed(flights, data("flights.csv.zip"), key="origin", timestamp="time_hour")

@@ -1,7 +1,8 @@
 """``streamfn consume``: the records of a topic, one a line.
 
-Records come from the log of an application that is not running and go to stdout. Invariant: each
-line stands for one record, in the order of its partition; partitions are merged by timestamp.
+Records come from a log and go to stdout: embedded, of an application that is not running; on a
+Kafka, committed records up to where the topic ended when the verb began. Invariant: each line
+stands for one record, in the order of its partition; partitions are merged by timestamp.
 """
 
 import sys
@@ -11,13 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamfn.cli.options import STATE_DIR, ApplicationOption, AppOption, StateDir
+from streamfn.cli.options import (
+    STATE_DIR,
+    ApplicationOption,
+    AppOption,
+    Broker,
+    KafkaConfig,
+    StateDir,
+)
 from streamfn.errors import ConfigError
 
 if TYPE_CHECKING:
     from streamfn.cli.place import Place
-    from streamfn.connectors.embedded import EmbeddedLog
-    from streamfn.record import Record
+    from streamfn.connectors.log import Log
+    from streamfn.record import Record, TopicPartition
     from streamfn.results import Raw
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", show_default=False)]
@@ -28,7 +36,7 @@ Offset = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Begin there in each partition; -5: at its last 5.  [default: the beginning]",
+        help="Begin there in each partition; -5: its last 5.  [default: the beginning]",
         show_default=False,
     ),
 ]
@@ -50,6 +58,8 @@ def consume(
     app: AppOption = None,
     application: ApplicationOption = None,
     state_dir: StateDir = STATE_DIR,
+    broker: Broker = None,
+    kafka_config: KafkaConfig = None,
     partition: Partition = None,
     offset: Offset = None,
     from_beginning: FromBeginning = False,
@@ -61,29 +71,32 @@ def consume(
 
     With --app values are read by the program's types; else as JSON or text, and other bytes as 0x…
     """
-    from streamfn.cli.place import find
+    from streamfn.cli.place import find, patiently
+    from streamfn.cli.settings import configured
     from streamfn.cli.values import record_json, record_text
 
     write = record_json if as_json or not sys.stdout.isatty() else record_text
-    place = find(state_dir, app, application)
+    place = find(configured(state_dir, broker, kafka_config), app, application)
     with place.log() as (log, _):
-        found = _typed(place, log, topic, _select(log, topic, partition, offset))
+        wanted = patiently(lambda: _select(place, log, topic, partition, offset))
+        found = _typed(place, log, topic, wanted)
         for record in islice(found, most):
             sys.stdout.write(write(record, headers=headers) + "\n")
         sys.stdout.flush()
 
 
 def _select(
-    log: "EmbeddedLog", topic: str, partition: int | None, offset: int | None
+    place: "Place", log: "Log", topic: str, partition: int | None, offset: int | None
 ) -> "Iterator[Raw]":
     """The wanted records, as bytes."""
     from streamfn.cli.place import check_topic
-    from streamfn.results import merged, partitions_of, read_partition
+    from streamfn.record import TopicPartition
+    from streamfn.results import merged, read_partition
 
-    check_topic(log, topic)
-    sources = [s for s in partitions_of(log, topic) if partition in (None, s.partition)]
+    count = check_topic(place, log, topic).partitions
+    wanted_ones = range(count) if partition is None else {partition} & {*range(count)}
+    sources = [TopicPartition(topic, number) for number in wanted_ones]
     if not sources:
-        count = log.topics()[topic].partitions
         message = (
             f"topic {topic!r} has no partition {partition}; it has {count}; name 0 to {count - 1}"
         )
@@ -92,13 +105,28 @@ def _select(
     parts: list[Iterator[Raw]] = []
     for source in sources:
         first, end = begins[source], ends[source]
-        wanted = first if offset is None else offset if offset >= 0 else end + offset
-        parts.append(read_partition(log, source, max(first, wanted), end))
+        if offset is not None and offset < 0:
+            parts.append(iter(_last(log, source, first, end, -offset)))
+        else:
+            parts.append(read_partition(log, source, max(first, offset or 0), end))
     return merged(parts)
 
 
+def _last(log: "Log", source: "TopicPartition", first: int, end: int, count: int) -> "list[Raw]":
+    """The last records of a partition; not every offset is one, so it may look back further."""
+    from streamfn.results import read_partition
+
+    back = count
+    while True:
+        start = max(first, end - back)
+        found = list(read_partition(log, source, start, end))
+        if len(found) >= count or start == first:
+            return found[-count:]
+        back *= 4
+
+
 def _typed(
-    place: "Place", log: "EmbeddedLog", topic: str, found: "Iterator[Raw]"
+    place: "Place", log: "Log", topic: str, found: "Iterator[Raw]"
 ) -> "Iterator[Record[Any, Any]]":
     """Decode records by the program's types, or guess."""
     from streamfn.cli.place import decoders, purpose_of

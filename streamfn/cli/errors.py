@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from streamfn.cli.console import line_of, notes
 from streamfn.cli.options import STATE_DIR
@@ -36,6 +37,14 @@ class ReportError(StreamfnError):
     """A function decorated with ``@app.report`` raised; the run itself is done and committed."""
 
 
+class Explanation(NamedTuple):
+    """An error in words: lines, the exit code, and a traceback where that is of use."""
+
+    lines: tuple[str, ...]
+    exit_code: int
+    trace: str = ""
+
+
 @contextmanager
 def explained() -> Generator[None]:
     """Show errors and end with their exit codes."""
@@ -43,23 +52,15 @@ def explained() -> Generator[None]:
 
     try:
         yield
-    except StreamfnError as error:
-        raise typer.Exit(show(error)) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except BrokenPipeError:  # whoever reads has enough
         close_stdout()
         raise typer.Exit(0) from None
-    except OSError as error:
-        about = f" for {error.filename!r}" if error.filename else ""
-        line_of("error", f"the system refuses; got {error.strerror}{about}", "bold red")
-        raise typer.Exit(1) from None
     except Exception as error:
         if type(error).__module__.split(".")[0] in ("click", "typer"):
             raise
-        notes().print(traceback.format_exc(), end="", soft_wrap=True)
-        line_of("error", f"{type(error).__name__}: {error}; {BUG}", "bold red")
-        raise typer.Exit(InternalError.exit_code) from None
+        raise typer.Exit(show(explanation(error))) from None
 
 
 @contextmanager
@@ -81,24 +82,37 @@ def elsewhere(state_dir: Path) -> str:
     return "" if state_dir == STATE_DIR else f" --state-dir {shlex.quote(str(state_dir))}"
 
 
-def show(error: StreamfnError) -> int:
-    """Write an error to stderr; return the exit code."""
+def explanation(error: Exception) -> Explanation:
+    """Put an error into words."""
     if isinstance(error, TopologyError):
-        for mistake in error.mistakes:
-            line_of("error", str(mistake), "bold red")
-        return error.exit_code
-    text = str(error)
-    if isinstance(error, InternalError):
-        notes().print("".join(traceback.format_exception(error)), end="", soft_wrap=True)
-        text = f"{text}; {BUG}"
-    elif isinstance(error, StageError | ReportError) and error.__cause__ is not None:
-        from streamfn.engine.failure import user_traceback
+        return Explanation(tuple(map(str, error.mistakes)), error.exit_code)
+    if isinstance(error, StreamfnError) and not isinstance(error, InternalError):
+        return Explanation((str(error),), error.exit_code, _trace_of_user(error))
+    if isinstance(error, OSError):
+        about = f" for {error.filename!r}" if error.filename else ""
+        return Explanation((f"the system refuses; got {error.strerror or error}{about}",), 1)
+    said = str(error) if isinstance(error, InternalError) else f"{type(error).__name__}: {error}"
+    trace = "".join(traceback.format_exception(error))
+    return Explanation((f"{said}; {BUG}",), InternalError.exit_code, trace)
 
-        trace = user_traceback(error.__cause__)
-        if '  File "' in trace:  # else none of it is the user's, and the line says it all
-            notes().print(trace, end="", soft_wrap=True)
-    line_of("error", text, "bold red")
-    return error.exit_code
+
+def _trace_of_user(error: StreamfnError) -> str:
+    """The user's part of a traceback; "" if there is none, as then the line says it all."""
+    if not isinstance(error, StageError | ReportError) or error.__cause__ is None:
+        return ""
+    from streamfn.engine.failure import user_traceback
+
+    trace = user_traceback(error.__cause__)
+    return trace if '  File "' in trace else ""
+
+
+def show(found: Explanation) -> int:
+    """Write an error to stderr; return the exit code."""
+    if found.trace:
+        notes().print(found.trace, end="", soft_wrap=True)
+    for line in found.lines:
+        line_of("error", line, "bold red")
+    return found.exit_code
 
 
 def close_stdout() -> None:

@@ -1,8 +1,9 @@
 """Loads a file into a topic with the worker itself, as a program of one feed.
 
 Rows and position are in one transaction: a killed load goes on where it stopped, without a double.
-Invariant: a file's position belongs to its path and its topic; what was loaded once is loaded again
-only if that is asked for.
+On a Kafka the load is an application of its own, ``<application>-load``, so that it takes no task
+away from workers that run. Invariant: a file's position belongs to its path and its topic; what was
+loaded once is loaded again only if that is asked for.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ import msgspec
 
 from streamfn.cli.console import notes, say
 from streamfn.cli.display import Display, warnings_on
-from streamfn.cli.place import Place, purpose_of
+from streamfn.cli.place import LOADING, Place, purpose_of
 from streamfn.cli.run import say_stopped, stop_on_signals
 from streamfn.clock import SystemClock
 from streamfn.config import Config
@@ -24,22 +25,27 @@ from streamfn.connectors.file_positions import CURE, Position
 from streamfn.connectors.files import FileSource
 from streamfn.connectors.log import Log
 from streamfn.connectors.rows import row_encoder
-from streamfn.engine.feed import RowError
+from streamfn.engine.feed import FeedTask, RowError
+from streamfn.engine.topic_check import kept_too_short
 from streamfn.errors import ConfigError
 from streamfn.graph.describe import counted
 from streamfn.graph.plan import InternalTopic, Plan, plan
 from streamfn.graph.topology import Feed, OnError, Policy, TopicSpec, Topology
 from streamfn.record import Columns
 from streamfn.results import read_topic
-from streamfn.run import EmbeddedRun, embedded, work
+from streamfn.run import Run, opened, work
 from streamfn.serde import STRING, as_serde
 
 WORDS = {
     "set on_error='skip' or 'dead_letter'": "give --on-error skip or dead_letter",
     "say format='csv' or format='jsonl'": "say --format csv or --format jsonl",
     CURE: "put the old file back, or load it anew: --again",
+    "or run with --create-topics": "or give --partitions N to have it made",
 }
 """What the library says of its parameters, and the options that are meant."""
+
+SAY_WAITING_S = 10.0
+"""Joining a group takes a few seconds; after so many it is said what is waited for."""
 
 
 def feed_name(topic: str, path: str) -> str:
@@ -67,6 +73,7 @@ class Loader:
         self._key, self._timestamp, self._format = key, timestamp, format
         self._partitions, self._on_error = partitions, on_error
         self.shown, self._line = path, 0
+        self._task: FeedTask | None = None
 
     def load(self, name: str, config: Config, *, again: bool) -> None:
         """Load what is not loaded yet; with ``again`` and nothing new, all of it once more."""
@@ -86,29 +93,70 @@ class Loader:
         """Run a program of one feed until it is at its end; return how many rows it read."""
         console = notes()
         topology = self._topology(name)
-        with warnings_on(console), embedded(topology, config, adapt=self._adapt) as run:
-            line = _line(run, name)
+        self._task = None
+        with (
+            warnings_on(console),
+            opened(
+                topology, config, adapt=self._adapt, create_user_topics=bool(self._partitions)
+            ) as run,
+        ):
+            feed = topology.feeds[0].name
+            line = _line(run, feed)
             if anew:
-                _forget(run, name)
+                _forget(run, feed)
             display = Display(run, console)
             try:
                 with stop_on_signals(run.worker, console) as stopped_by, display:
-                    work(run, until_end=True, each_round=display.tick)
+                    work(run, each_round=self._rounds(run, display))
             except (RowError, ConfigError) as error:
-                raise self._for_command_line(error, name) from error
-            rows = run.worker.feeds[0].rows
+                raise self._for_command_line(error, feed) from error
+            rows = self._task.rows if self._task else 0
             self._say(run, rows, display.elapsed_s(), None if anew else line)
+            self._warn_of_retention(run)
             if stopped_by:
                 say_stopped(stopped_by[0], before_end=True)
         return rows
+
+    def _rounds(self, run: Run, display: Display) -> Callable[[], None]:
+        """Return what stops the worker when its only feed is at its end.
+
+        On a Kafka it comes with the only token, which another load may have.
+        """
+        worker, waiting_said = run.worker, False
+
+        def each_round() -> None:
+            nonlocal waiting_said
+            self._task = worker.feeds[0] if worker.feeds else self._task
+            if self._task is not None and worker.finished:
+                worker.stop()
+            if self._task is None and not waiting_said and display.elapsed_s() > SAY_WAITING_S:
+                waiting_said = True
+                say(
+                    f"waiting since {SAY_WAITING_S:.0f} s for another load into application "
+                    f"{self._place.application!r} to end, or the session of one that was killed",
+                    stderr=True,
+                )
+            display.tick()
+
+        return each_round
+
+    def _warn_of_retention(self, run: Run) -> None:
+        """Rows with times of their own may be older than their topic keeps any."""
+        if self._place.config.broker and self._timestamp:
+            now_ms = SystemClock().now_ms()
+            for problem in kept_too_short(run.log, [self._topic], [self._topic], now_ms):
+                say(f"warning: {problem}", style="yellow", stderr=True)
 
     def _topology(self, name: str) -> Topology:
         program = self._place.topology
         said = program.policy if program else Policy("fail", 0, 1000)
         policy = replace(said, on_error=cast("OnError | None", self._on_error) or said.on_error)
         spec = replace(self._spec(), partitions=self._partitions_wanted())
+        application = self._place.application
+        if self._place.config.broker:
+            application, name = f"{application}-{LOADING}", name.removeprefix(f"{LOADING}-")
         feed = Feed(name, spec, self._open(name, spec), "streamfn produce")
-        return Topology(self._place.application, {}, (feed,), policy)
+        return Topology(application, {}, (feed,), policy)
 
     def _spec(self) -> TopicSpec:
         """The topic as the program declares it, or one of JSON objects."""
@@ -146,7 +194,7 @@ class Loader:
 
     def _adapt(self, planned: Plan, log: Log) -> Plan:
         """Fit the plan to the log: the program's repartition topics are not orphans."""
-        topics = log.topics()
+        topics = log.topics([self._topic] if self._place.config.broker else None)
         found = topics.get(self._topic)
         if found and self._partitions not in (None, found.partitions):
             message = (
@@ -161,7 +209,7 @@ class Loader:
         )
         return replace(planned, internal_topics=planned.internal_topics + others)
 
-    def _say(self, run: EmbeddedRun, rows: int, seconds: float, line: int | None) -> None:
+    def _say(self, run: Run, rows: int, seconds: float, line: int | None) -> None:
         metrics = run.worker.metrics
         if not rows and line is not None:
             self._line = line
@@ -170,7 +218,8 @@ class Loader:
         loaded = counted(metrics.rows_loaded, "row")
         said = f"{loaded} of {self.shown} loaded into {self._topic}{went_on}"
         if metrics.rows_rejected:
-            fate = "sent to dead letters" if metrics.dead_letters else "skipped"
+            letters = f"sent to dead letters, {run.plan.dead_letter_topic}"
+            fate = letters if metrics.dead_letters else "skipped"
             said += f"; {counted(metrics.rows_rejected, 'row')} made no sense, {fate}"
         say(f"{said}; {seconds:.1f} s")
 
@@ -182,10 +231,10 @@ class Loader:
         return type(error)(text)
 
 
-def _line(run: EmbeddedRun, name: str) -> int | None:
+def _line(run: Run, name: str) -> int | None:
     """The line up to which a feed has loaded; None if it has not begun."""
-    last = None
-    for record in read_topic(run.log, run.plan.position_topic(name)):
+    last, topic = None, run.plan.position_topic(name)
+    for record in read_topic(run.log, topic) if run.log.topics([topic]) else ():
         last = record.value
     try:
         return msgspec.json.decode(last, type=Position).line if last else None
@@ -193,10 +242,10 @@ def _line(run: EmbeddedRun, name: str) -> int | None:
         return None  # of another version: opening the file says so
 
 
-def _forget(run: EmbeddedRun, name: str) -> None:
+def _forget(run: Run, name: str) -> None:
     """Take a feed's position back, so that it begins at the beginning."""
     topic = run.plan.position_topic(name)
-    if topic not in run.log.topics():
+    if not run.log.topics([topic]):
         return
     run.log.open_producer()
     run.log.begin()

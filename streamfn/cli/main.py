@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from streamfn.cli.acls import acls
 from streamfn.cli.consume import consume
 from streamfn.cli.describe import describe
 from streamfn.cli.errors import EXIT_CODES, explained
@@ -19,13 +20,15 @@ from streamfn.cli.produce import produce
 from streamfn.cli.reset import reset
 from streamfn.cli.run import run
 from streamfn.cli.state import state
-from streamfn.cli.topics import create_topics, list_topics, topics
+from streamfn.cli.topics import list_topics, topics
+from streamfn.cli.verify import create_topics, verify_topics
 from streamfn.cli.version import version
+from streamfn.cli.worker import worker
 
 HELP = """Plain Python functions as event-driven stages, with local state, exactly once.
 
-Write a topology in FILE.py, then run it: embedded, in one process, with nothing to install. Its
-log and its state are kept under .streamfn/.
+Write a topology in FILE.py, then run it: embedded, in one process, with nothing to install, its
+log and its state kept under .streamfn/; or on a Kafka (--broker), in any number of processes.
 """
 
 EXAMPLES = {
@@ -34,12 +37,21 @@ EXAMPLES = {
         "streamfn run flights.py             process all there is, and what comes",
         "streamfn topics                     what is in the log now",
         "streamfn consume carrier-delays     the records of a topic",
+        "streamfn run flights.py --broker localhost:9092 --workers 4",
     ),
-    "run": ("streamfn run flights.py --until-end -o commit_interval_ms=500",),
+    "run": (
+        "streamfn run flights.py --until-end -o commit_interval_ms=500",
+        "streamfn run flights.py --broker localhost:9092 --workers 4",
+    ),
     "describe": ("streamfn describe flights.py --mermaid > flights.mmd",),
     "topics": ("streamfn topics", "streamfn topics create --app flights.py"),
     "topics list": ("streamfn topics list --state-dir .streamfn --json",),
-    "topics create": ("streamfn topics create --app flights.py",),
+    "topics create": (
+        "streamfn topics create --app flights.py",
+        "streamfn topics create --app flights.py --broker localhost:9092 -o replication_factor=3",
+    ),
+    "topics verify": ("streamfn topics verify --app flights.py --broker localhost:9092",),
+    "acls": ("streamfn acls flights.py --principal User:flights --broker localhost:9092",),
     "produce": ("streamfn produce flights --from flights.csv.gz --key origin --app flights.py",),
     "consume": (
         "streamfn consume carrier-delays --offset -3",
@@ -53,11 +65,13 @@ EXAMPLES = {
 
 
 SHORT = {
-    "run": "Run a topology, embedded, exactly once",
+    "run": "Run a topology, embedded or on a Kafka",
     "describe": "Show what a program is",
-    "topics": "List an application's topics, or create them",
+    "topics": "List, create or verify topics",
     "list": "List topics with offsets and purpose",
     "create": "Create the topics that a program needs",
+    "verify": "Say what is wrong with them",
+    "acls": "Write the least rights on a Kafka",
     "produce": "Load the rows of a file into a topic",
     "consume": "Show the records of a topic",
     "state": "Show the entries of a store",
@@ -99,15 +113,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, describe, produce, consume, state, reset, version):
+for verb in (run, describe, produce, consume, state, reset, acls, version):
     epilog = exit_codes() if verb is run else None
     text = help_of(verb.__name__, verb.__doc__ or "")
     app.command(help=text, short_help=SHORT[verb.__name__], epilog=epilog)(verb)
+app.command(hidden=True)(worker)
 topics_app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 topics_app.callback(invoke_without_command=True, help=help_of("topics", topics.__doc__ or ""))(
     topics
 )
-for name, part in (("list", list_topics), ("create", create_topics)):
+for name, part in (
+    ("list", list_topics),
+    ("create", create_topics),
+    ("verify", verify_topics),
+):
     text = help_of(f"topics {name}", part.__doc__ or "")
     topics_app.command(name, help=text, short_help=SHORT[name])(part)
 app.add_typer(topics_app, name="topics", short_help=SHORT["topics"])

@@ -34,3 +34,30 @@ ApplicationOption = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
 STATE_DIR = Path(".streamfn")
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        "--broker",
+        metavar="HOST:PORT",
+        help="A Kafka that has the topics; without it the log is embedded.",
+        show_default=False,
+    ),
+]
+KafkaConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--kafka-config",
+        metavar="FILE",
+        help="Properties of the Kafka clients, as librdkafka names them: name=value lines.",
+        show_default=False,
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--option",
+        metavar="KEY=VALUE",
+        help="A setting, such as commit_interval_ms=500; run -o help lists them.",
+    ),
+]

@@ -1,4 +1,4 @@
-"""``streamfn produce``: loads the rows of a file into a topic of an application's log.
+"""``streamfn produce``: loads the rows of a file into a topic of an application.
 
 What the command line says goes to ``cli.loader``, which does it. Invariant: an application is never
 guessed where there is none yet.
@@ -7,16 +7,24 @@ guessed where there is none yet.
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamfn.cli.options import STATE_DIR, ApplicationOption, AppOption, StateDir
+from streamfn.cli.options import (
+    STATE_DIR,
+    ApplicationOption,
+    AppOption,
+    Broker,
+    KafkaConfig,
+    Settings,
+    StateDir,
+)
 from streamfn.errors import ConfigError
 
 if TYPE_CHECKING:
     from streamfn.cli.place import Place
+    from streamfn.config import Config
 
 STDIN = "-"
 
@@ -78,6 +86,9 @@ def produce(
     app: AppOption = None,
     application: ApplicationOption = None,
     state_dir: StateDir = STATE_DIR,
+    broker: Broker = None,
+    kafka_config: KafkaConfig = None,
+    options: Settings = None,
     key: Key = None,
     timestamp: Timestamp = None,
     format: Format = "auto",
@@ -91,12 +102,12 @@ def produce(
     --application NAME.
     """
     from streamfn.cli.loader import Loader, feed_name
-    from streamfn.config import Config
+    from streamfn.cli.settings import configured
 
     _check_choices(format, on_error)
-    place = _place(state_dir, app, application)
+    config = configured(state_dir, broker, kafka_config, options)
+    place = _place(config, app, application)
     _check_topic(place.application, topic)
-    config = Config(state_dir=state_dir)
     with _readable(source) as path:
         loader = Loader(place, topic, path, key, timestamp, format, partitions, on_error)
         if source == STDIN:
@@ -137,17 +148,18 @@ def _check_topic(application: str, topic: str) -> None:
         raise ConfigError(message)
 
 
-def _place(state_dir: Path, target: str | None, application: str | None) -> "Place":
+def _place(config: "Config", target: str | None, application: str | None) -> "Place":
     """The application; one that has nothing yet must be named."""
     from streamfn.cli.place import applications, find
 
-    if target is None and application is None and not applications(state_dir):
+    unnamed = target is None and application is None and not config.broker
+    if unnamed and not applications(config.state_dir):
         message = (
-            f"state folder {str(state_dir)!r} has no application yet; got neither --app nor "
+            f"state folder {str(config.state_dir)!r} has no application yet; got neither --app nor "
             "--application; say for which the rows are: --app TARGET, or --application NAME"
         )
         raise ConfigError(message)
-    return find(state_dir, target, application)
+    return find(config, target, application)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 Invariant: nothing is deleted before it was said and agreed to; inputs are never deleted. A mark
 stands in the folder while a whole application is reset, and the application does not run until the
-reset is finished.
+reset is finished. On a Kafka the program itself says which topics are its own: a name that begins
+alike may be another application's.
 """
 
 from dataclasses import dataclass, field
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamfn.cli.console import say
-from streamfn.cli.options import STATE_DIR, AppOption, StateDir
+from streamfn.cli.options import STATE_DIR, AppOption, Broker, KafkaConfig, StateDir
 from streamfn.errors import ConfigError
 
 if TYPE_CHECKING:
     from streamfn.cli.place import Place
-    from streamfn.connectors.embedded import EmbeddedLog
+    from streamfn.connectors.log import Log
     from streamfn.graph.plan import Plan
     from streamfn.record import TopicPartition
     from streamfn.state.directory import StateDirectory
@@ -49,6 +50,8 @@ def reset(
     application: Application = None,
     app: AppOption = None,
     state_dir: StateDir = STATE_DIR,
+    broker: Broker = None,
+    kafka_config: KafkaConfig = None,
     store: Store = None,
     topic: Topic = None,
     outputs: Outputs = False,
@@ -57,20 +60,38 @@ def reset(
     """Drop what an application, not running, has worked out: it starts anew from its inputs.
 
     Deleted are its stores, changelogs, repartition topics, dead letters and positions; inputs stay,
-    and so do outputs without --outputs: a new run appends to them.
+    and so do outputs without --outputs: a new run appends to them. On a Kafka it needs --app.
     """
-    from streamfn.cli.place import find
+    from streamfn.cli.place import find, patiently
+    from streamfn.cli.settings import configured
 
     if store and topic:
         message = "--store and --topic exclude each other"
         raise typer.BadParameter(message)
-    place = find(state_dir, app, application)
+    place = find(configured(state_dir, broker, kafka_config), app, application)
+    if place.config.broker:
+        _check_kafka(place, whole=not (store or topic))
     with place.log() as (log, directory):
-        planned = place.plan(log)
+        planned = patiently(lambda: place.plan(log))
         if store or topic:
             _one_topic(place, log, _topic_of(place, planned, log, store, topic), yes=yes)
         else:
-            _whole(place, log, directory, _work(place, log, planned, outputs=outputs), yes=yes)
+            work = patiently(lambda: _work(place, log, planned, outputs=outputs))
+            _whole(place, log, directory, work, yes=yes)
+
+
+def _check_kafka(place: "Place", *, whole: bool) -> None:
+    """Refuse where workers run, and where nobody says which topics are meant."""
+    from streamfn.cli.cluster import check_idle
+    from streamfn.cli.place import patiently
+
+    if whole and place.topology is None:
+        message = (
+            f"reset of {place.application!r} on a Kafka needs the program; got its name alone, and "
+            "topics that begin with it may be another application's; give --app TARGET"
+        )
+        raise ConfigError(message)
+    patiently(lambda: check_idle(place.config, place.application))
 
 
 @dataclass(slots=True)
@@ -82,41 +103,51 @@ class Work:
     positions: "dict[TopicPartition, int]" = field(default_factory=dict["TopicPartition", int])
 
 
-def _work(place: "Place", log: "EmbeddedLog", planned: "Plan | None", *, outputs: bool) -> Work:
+def _work(place: "Place", log: "Log", planned: "Plan | None", *, outputs: bool) -> Work:
     """Sort the topics, and find where to begin in those that stay."""
-    from streamfn.cli.place import purpose_of
     from streamfn.graph.describe import topic_purposes
-    from streamfn.results import partitions_of
+    from streamfn.record import TopicPartition
 
     if outputs and planned is None:
         message = "--outputs needs --app; only the program tells outputs from inputs; give both"
         raise ConfigError(message)
     purposes = topic_purposes(planned) if planned else {}
     work = Work()
-    for name in sorted(log.topics()):
-        purpose = purpose_of(place.application, name)
+    for name, info in sorted(place.topics(log, planned).items()):
+        purpose = _purpose(place, planned, name)
         written = purposes.get(name, "") in ("sink", "source and sink")
         if purpose in ("changelog", "repartition", "dead letters") or (outputs and written):
             work.deleted.append(name)
             continue
         work.kept.append(name)
-        if purpose == "position":
+        if purpose in ("position", "tokens", "left over"):
             continue
-        sources = partitions_of(log, name)
+        sources = [TopicPartition(name, number) for number in range(info.partitions)]
         begins, ends = log.begin_offsets(sources), log.end_offsets(sources)
         starts = ends if purposes.get(name) == "source and sink" else begins
         work.positions.update({source: starts[source] for source in log.committed(sources)})
     return work
 
 
+def _purpose(place: "Place", planned: "Plan | None", name: str) -> str:
+    """What a topic is for; on a Kafka, internal is what the plan knows, and the rest is kept."""
+    from streamfn.cli.place import purpose_of
+
+    purpose = purpose_of(place.application, name)
+    if place.config.broker and planned is not None and purpose not in ("user", "tokens"):
+        known = {topic.name for topic in planned.internal_topics}
+        return purpose if name in known else "left over"
+    return purpose
+
+
 def _whole(
-    place: "Place", log: "EmbeddedLog", directory: "StateDirectory", work: Work, *, yes: bool
+    place: "Place", log: "Log", directory: "StateDirectory", work: Work, *, yes: bool
 ) -> None:
     from streamfn.graph.describe import counted
 
     directory.check_removable()
     tasks = directory.list_tasks()
-    say(f"reset of application {place.application!r} under {str(place.state_dir)!r} deletes")
+    say(f"reset of application {place.application!r} {place.shown} deletes")
     say(f"  the stores of {counted(len(tasks), 'task')}: {', '.join(tasks) or 'none'}")
     say(f"  {counted(len(work.deleted), 'topic')}: {', '.join(work.deleted) or 'none'}")
     read = len({source.topic for source in work.positions})
@@ -125,30 +156,33 @@ def _whole(
     _ask(yes)
     _carry_out(place, log, directory, work)
     say(f"application {place.application!r} is reset; it starts anew from its inputs")
+    if place.config.broker:
+        say("stores on other machines are dropped when a worker starts there: their topics are new")
 
 
-def _carry_out(place: "Place", log: "EmbeddedLog", directory: "StateDirectory", work: Work) -> None:
+def _carry_out(place: "Place", log: "Log", directory: "StateDirectory", work: Work) -> None:
     """Delete, with a mark in the folder that keeps the application from running on half of it."""
     from streamfn.connectors.log import Committed
     from streamfn.run import RESETTING
-    from streamfn.state.folders import write_file
+    from streamfn.state.folders import make_folder, write_file
 
     mark = directory.path / RESETTING
+    make_folder(directory.path)
     write_file(mark, "streamfn reset is at work; if it died, run it again\n")
     directory.wipe_all()
+    for name in work.deleted:
+        log.delete_topic(name)
     log.open_producer()
     log.begin()
     log.send_offsets({source: Committed(at, "") for source, at in work.positions.items()})
     log.commit()
-    for name in work.deleted:
-        log.delete_topic(name)
     mark.unlink()
 
 
 def _topic_of(
     place: "Place",
     planned: "Plan | None",
-    log: "EmbeddedLog",
+    log: "Log",
     store: str | None,
     topic: str | None,
 ) -> str:
@@ -158,10 +192,11 @@ def _topic_of(
 
     if topic is None:
         topic = changelog_topic(place.application, store or "")
-        if topic not in log.topics():
+        known_topics = place.topics(log, planned)
+        if topic not in known_topics:
             stores = [
                 name.removeprefix(f"{place.application}-").removesuffix("-changelog")
-                for name in log.topics()
+                for name in known_topics
                 if purpose_of(place.application, name) == "changelog"
             ]
             known = ", ".join(sorted(stores)) or "none"
@@ -170,8 +205,8 @@ def _topic_of(
                 "name one of them"
             )
             raise ConfigError(message)
-    check_topic(log, topic)
-    if purpose_of(place.application, topic) == "user":
+    check_topic(place, log, topic)
+    if topic not in place.topics(log, planned) or purpose_of(place.application, topic) == "user":
         message = (
             f"topic {topic!r} is not internal to {place.application!r}; got one of your own; "
             "reset deletes no inputs: leave --topic out to reset the application"
@@ -180,7 +215,7 @@ def _topic_of(
     return topic
 
 
-def _one_topic(place: "Place", log: "EmbeddedLog", topic: str, *, yes: bool) -> None:
+def _one_topic(place: "Place", log: "Log", topic: str, *, yes: bool) -> None:
     """Delete one internal topic; a store's data goes with its changelog, as they no longer fit."""
     from streamfn.cli.place import purpose_of
 
@@ -189,6 +224,7 @@ def _one_topic(place: "Place", log: "EmbeddedLog", topic: str, *, yes: bool) -> 
         "repartition": "records in it that were not processed are lost",
         "position": "its file is loaded again from the beginning",
         "dead letters": "its records are gone",
+        "tokens": "the next run makes it anew",
     }
     say(f"reset deletes topic {topic}: {means[purpose_of(place.application, topic)]}")
     _ask(yes)

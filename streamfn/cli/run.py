@@ -1,4 +1,4 @@
-"""``streamfn run``: a topology at work in this process, until stopped or to the end of its inputs.
+"""``streamfn run``: a topology at work, until stopped or to the end of its inputs.
 
 Invariant: the first Ctrl-C or SIGTERM only asks the worker to stop; it commits, writes its stores
 and leaves. The second one ends the process at once, which loses nothing but time.
@@ -15,7 +15,7 @@ import typer
 
 from streamfn.cli.console import say
 from streamfn.cli.errors import ReportError, cures_of
-from streamfn.cli.options import STATE_DIR, StateDir, Target
+from streamfn.cli.options import STATE_DIR, Broker, KafkaConfig, Settings, StateDir, Target
 from streamfn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,22 +24,13 @@ if TYPE_CHECKING:
     from streamfn.app import App
     from streamfn.config import Config
     from streamfn.engine.worker import Worker
-    from streamfn.run import EmbeddedRun
+    from streamfn.results import Results
 
 UntilEnd = Annotated[
     bool,
     typer.Option(
         "--until-end",
         help="Stop when all input is processed; show a summary and the app's reports.",
-    ),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-o",
-        "--option",
-        metavar="KEY=VALUE",
-        help="A setting, such as commit_interval_ms=500; -o help lists them.",
     ),
 ]
 OnGap = Annotated[
@@ -58,13 +49,12 @@ CreateTopics = Annotated[
     ),
 ]
 Workers = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Worker processes; more than one needs Kafka.")
-]
-Broker = Annotated[
-    str | None,
+    int | None,
     typer.Option(
-        metavar="HOST:PORT",
-        help="A Kafka to run on; this version runs embedded only.",
+        min=1,
+        metavar="N",
+        help="On a Kafka: so many worker processes, started again if they crash.  [default: "
+        "work in this process]",
         show_default=False,
     ),
 ]
@@ -73,73 +63,81 @@ Broker = Annotated[
 def run(
     target: Target,
     state_dir: StateDir = STATE_DIR,
-    until_end: UntilEnd = False,
-    options: Settings = None,
-    on_gap: OnGap = None,
-    create_topics: CreateTopics = False,
-    workers: Workers = 1,
     broker: Broker = None,
+    workers: Workers = None,
+    kafka_config: KafkaConfig = None,
+    options: Settings = None,
+    create_topics: CreateTopics = False,
+    until_end: UntilEnd = False,
+    on_gap: OnGap = None,
 ) -> None:
-    """Run a topology: embedded, in this one process, exactly once.
+    """Run a topology, exactly once: embedded, or on a Kafka with any number of workers.
 
     It goes on where it stopped, however it was stopped. Ctrl-C commits and leaves; a second one
-    kills.
+    kills. A worker process that gets SIGTERM leaves, and is started again at once: so workers can
+    be restarted one by one.
     """
-    _check_embedded(workers, broker)
     if options and "help" in options:
         _list_settings()
         return
     from streamfn.cli.load import load_app
-    from streamfn.config import Config
+    from streamfn.cli.settings import configured
 
-    given = {"state_dir": state_dir, **({"on_gap": on_gap} if on_gap else {})}
-    config = Config.parse(options or [], **given)
+    given = {"on_gap": on_gap} if on_gap else {}
+    config = configured(state_dir, broker, kafka_config, options, **given)
+    _check_embedded(config, workers)
     app = load_app(target)
-    with cures_of(app.name, state_dir):
-        _run(app, config, until_end=until_end)
+    with cures_of(app.name, config.state_dir):
+        if workers is None or not config.broker:
+            _run(app, config, until_end=until_end, create_topics=create_topics)
+        else:
+            from streamfn.cli.supervise import supervise
+
+            supervise(
+                app, target, config, workers=workers, until_end=until_end,
+                create_topics=create_topics,
+            )  # fmt: skip
 
 
-def _check_embedded(workers: int, broker: str | None) -> None:
-    if broker is not None:
+def _check_embedded(config: "Config", workers: int | None) -> None:
+    if not config.broker and (workers or 1) > 1:
         message = (
-            "--broker cannot be used yet; this version of streamfn runs embedded only; leave it out"
-        )
-        raise ConfigError(message)
-    if workers > 1:
-        message = (
-            f"--workers {workers} needs a Kafka (--broker), which this version cannot use yet; "
-            "embedded, one "
-            "process holds the log; leave --workers out"
+            f"--workers {workers} needs a Kafka; got no --broker, and embedded, one process holds "
+            "the log; add --broker HOST:PORT, or leave --workers out"
         )
         raise ConfigError(message)
 
 
 def _list_settings() -> None:
-    from dataclasses import fields
+    from streamfn.cli.console import answers
+    from streamfn.cli.settings_help import settings_table
 
-    from streamfn.config import Config
-
-    for field in fields(Config):
-        say(f"{field.name}={field.default}")
+    answers().print(settings_table())
 
 
-def _run(app: "App", config: "Config", *, until_end: bool) -> None:
+def _run(app: "App", config: "Config", *, until_end: bool, create_topics: bool) -> None:
+    """Run in this process."""
     from streamfn.cli.console import notes
     from streamfn.cli.display import Display, warnings_on
-    from streamfn.cli.summary import Ends, print_summary
-    from streamfn.run import embedded, work
+    from streamfn.cli.summary import Ends, Figures, print_summary
+    from streamfn.run import opened, work
 
-    console = notes()
-    with warnings_on(console), embedded(app.topology(), config) as run:
-        before = Ends(run.log)
+    console, topology = notes(), app.topology()
+    with (
+        warnings_on(console),
+        opened(topology, config, create_user_topics=create_topics) as run,
+    ):
+        before = Ends(run.log, run.plan) if until_end else None
         display = Display(run, console)
         with stop_on_signals(run.worker, console) as stopped_by, display:
             work(run, until_end=until_end, each_round=display.tick)
-        print_summary(run, before, display.elapsed_s(), whole=until_end and not stopped_by)
+        figures = Figures(run.plan, config, run.worker.metrics, display.elapsed_s())
+        whole = until_end and not stopped_by
+        print_summary(figures, run.log if whole else None, before)
         if stopped_by:
             say_stopped(stopped_by[0], before_end=until_end)
         elif until_end:
-            _report(app, run)
+            call_reports(app, run.results())
 
 
 def say_stopped(number: int, *, before_end: bool) -> None:
@@ -150,11 +148,11 @@ def say_stopped(number: int, *, before_end: bool) -> None:
     say("stopped; committed up to here", stderr=True)
 
 
-def _report(app: "App", run: "EmbeddedRun") -> None:
-    """Call the user's reports with what the run has left."""
+def call_reports(app: "App", results: "Results") -> None:
+    """Call the user's reports with what a run has left."""
     for fn in app.reports:
         try:
-            fn(run.results())
+            fn(results)
         except Exception as error:
             name = getattr(fn, "__name__", repr(fn))
             message = (

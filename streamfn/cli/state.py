@@ -1,4 +1,4 @@
-"""``streamfn state``: the entries of a store of an application that is not running.
+"""``streamfn state``: the entries of a store; embedded, of an application that is not running.
 
 They are read from the store's changelog in the log, which holds all that is committed, also where
 the process died before its database was written. Invariant: what is shown is the committed state,
@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamfn.cli.console import answers, say
-from streamfn.cli.options import STATE_DIR, ApplicationOption, AppOption, Json, StateDir
+from streamfn.cli.options import (
+    STATE_DIR,
+    ApplicationOption,
+    AppOption,
+    Broker,
+    Json,
+    KafkaConfig,
+    StateDir,
+)
 from streamfn.errors import ConfigError
 
 if TYPE_CHECKING:
     from streamfn.cli.place import Place
-    from streamfn.connectors.embedded import EmbeddedLog
+    from streamfn.connectors.log import Log
     from streamfn.graph.plan import Plan
 
 Entry = tuple[Any, Any, int]
@@ -39,6 +47,8 @@ def state(
     app: AppOption = None,
     application: ApplicationOption = None,
     state_dir: StateDir = STATE_DIR,
+    broker: Broker = None,
+    kafka_config: KafkaConfig = None,
     limit: Limit = 100,
     as_json: Json = False,
 ) -> None:
@@ -47,14 +57,15 @@ def state(
     With --app keys and values are read by the program's types; else values as MessagePack, keys as
     text or 0x…
     """
-    from streamfn.cli.place import find
+    from streamfn.cli.place import find, patiently
+    from streamfn.cli.settings import configured
 
-    place = find(state_dir, app, application)
+    place = find(configured(state_dir, broker, kafka_config), app, application)
     with place.log() as (log, _):
         if store is None:
             _list(place, log)
             return
-        planned = place.plan(log)
+        planned = patiently(lambda: place.plan(log))
         entries = _typed(log, planned, store, key) if planned else _guessed(place, log, store, key)
         shown = list(entries)
     if key is not None and not shown:
@@ -63,16 +74,20 @@ def state(
     _print(shown, limit, as_json=as_json)
 
 
-def _stores(place: "Place", log: "EmbeddedLog") -> list[str]:
+def _stores(place: "Place", log: "Log") -> list[str]:
     """The stores that have a changelog in the log."""
-    from streamfn.cli.place import purpose_of
+    from streamfn.cli.place import patiently, purpose_of
 
     name = place.application
-    topics = [topic for topic in log.topics() if purpose_of(name, topic) == "changelog"]
+    topics = [
+        topic
+        for topic in patiently(lambda: place.topics(log))
+        if purpose_of(name, topic) == "changelog"
+    ]
     return sorted(topic.removeprefix(f"{name}-").removesuffix("-changelog") for topic in topics)
 
 
-def _list(place: "Place", log: "EmbeddedLog") -> None:
+def _list(place: "Place", log: "Log") -> None:
     from streamfn.graph.naming import changelog_topic
     from streamfn.results import changelog_entries, partitions_of
 
@@ -85,7 +100,7 @@ def _list(place: "Place", log: "EmbeddedLog") -> None:
         say(f"application {place.application!r} has no stores")
 
 
-def _typed(log: "EmbeddedLog", planned: "Plan", store: str, key: str | None) -> Iterable[Entry]:
+def _typed(log: "Log", planned: "Plan", store: str, key: str | None) -> Iterable[Entry]:
     """Entries by the program's types."""
     from streamfn.cli.values import key_candidates
     from streamfn.results import store_entries, store_name
@@ -117,7 +132,7 @@ def _of_map(entries: Iterable[Entry], key: str, key_type: Any) -> Iterator[Entry
     yield from (entry for entry in entries if entry[0] in wanted or entry[0][0] in heads)
 
 
-def _guessed(place: "Place", log: "EmbeddedLog", store: str, key: str | None) -> Iterator[Entry]:
+def _guessed(place: "Place", log: "Log", store: str, key: str | None) -> Iterator[Entry]:
     """Entries without types: keys that are text as text."""
     from streamfn.cli.values import guess_state_value, text_or_hex
     from streamfn.graph.naming import changelog_topic

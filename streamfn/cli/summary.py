@@ -5,6 +5,7 @@ figures are of this run only, unless their column says total.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
@@ -12,17 +13,32 @@ from rich.text import Text
 
 from streamfn.cli.console import answers, say
 from streamfn.cli.errors import elsewhere
+from streamfn.config import Config
 from streamfn.connectors.log import Log
 from streamfn.graph.describe import counted, topic_purposes
+from streamfn.graph.plan import Plan
+from streamfn.metrics import Metrics
 from streamfn.results import partitions_of
-from streamfn.run import EmbeddedRun
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a run has done, in one process or in several."""
+
+    plan: Plan
+    config: Config
+    metrics: Metrics
+    seconds: float
+    workers: tuple[str, ...] = ()
+    """A line for each, if there were several."""
 
 
 class Ends:
-    """Where all topics end at a moment."""
+    """Where the application's topics end at a moment."""
 
-    def __init__(self, log: Log) -> None:
-        self._at = {name: sum(_ends(log, name)) for name in log.topics()}
+    def __init__(self, log: Log, plan: Plan) -> None:
+        names = log.topics(topic_purposes(plan))
+        self._at = {name: sum(_ends(log, name)) for name in names}
 
     def since(self, log: Log, topic: str) -> int:
         """Offsets added to a topic since then."""
@@ -33,30 +49,31 @@ def _ends(log: Log, topic: str) -> Iterator[int]:
     return iter(log.end_offsets(partitions_of(log, topic)).values())
 
 
-def print_summary(run: EmbeddedRun, before: Ends, seconds: float, *, whole: bool) -> None:
-    """Print the summary of a run; without ``whole`` (it was stopped) one line."""
-    metrics = run.worker.metrics
-    rate = f", {metrics.records / max(seconds, 1e-9):,.0f} a second" if whole else ""
+def print_summary(figures: Figures, log: Log | None = None, before: Ends | None = None) -> None:
+    """Print the summary of a run; without a log to look at (it was stopped) one line."""
+    metrics, whole = figures.metrics, log is not None
+    rate = f", {metrics.records / max(figures.seconds, 1e-9):,.0f} a second" if whole else ""
     say(
-        f"{run.plan.application}: {counted(metrics.records, 'record')} in {seconds:.1f} s{rate}; "
+        f"{figures.plan.application}: {counted(metrics.records, 'record')} in "
+        f"{figures.seconds:.1f} s{rate}; "
         f"{counted(metrics.outputs, 'output')}, {counted(metrics.commits, 'commit')}",
         stderr=not whole,
     )
-    for line in _asides(run):
+    for line in (*figures.workers, *_asides(figures)):
         say(f"  {line}", stderr=not whole)
-    if whole:
-        answers().print(_topics(run, before))
+    if log is not None and before is not None:
+        answers().print(_topics(figures, log, before))
 
 
-def _asides(run: EmbeddedRun) -> Iterator[str]:
+def _asides(figures: Figures) -> Iterator[str]:
     """What went another way, each with what to do about it."""
-    metrics = run.worker.metrics
+    metrics = figures.metrics
     if metrics.rows_loaded:
         yield f"{metrics.rows_loaded:,} rows loaded"
     if metrics.restored_records:
         yield f"{metrics.restored_records:,} changelog records restored"
     if metrics.dead_letters:
-        yield f"{counted(metrics.dead_letters, 'dead letter')}; look at them: {_look(run)}"
+        yield f"{counted(metrics.dead_letters, 'dead letter')}; look at them: {_look(figures)}"
     if metrics.skipped:
         yield f"{metrics.skipped:,} skipped, as on_error='skip' says"
     for name, count in metrics.dropped.items():
@@ -67,21 +84,25 @@ def _asides(run: EmbeddedRun) -> Iterator[str]:
         yield f"{metrics.rewinds:,} rewinds"
 
 
-def _look(run: EmbeddedRun) -> str:
-    topic, name = run.plan.dead_letter_topic, run.plan.application
-    place = elsewhere(Path(run.config.state_dir))
+def _look(figures: Figures) -> str:
+    topic, name = figures.plan.dead_letter_topic, figures.plan.application
+    place = elsewhere(Path(figures.config.state_dir))
+    if figures.config.broker:
+        place += f" --broker {figures.config.broker}"
     return f"streamfn consume {topic} --application {name}{place} --headers"
 
 
-def _topics(run: EmbeddedRun, before: Ends) -> Table:
+def _topics(figures: Figures, log: Log, before: Ends) -> Table:
+    """What became of the topics; a Kafka counts the ends of transactions as offsets, too."""
+    what = "offsets" if figures.config.broker else "records"
     table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="dim")
     table.add_column("topic", overflow="fold")  # the one that shrinks
-    table.add_column("new records", justify="right", no_wrap=True)
+    table.add_column(f"new {what}", justify="right", no_wrap=True)
     table.add_column("total", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for name, purpose in topic_purposes(run.plan).items():
+    for name, purpose in topic_purposes(figures.plan).items():
         if purpose in ("changelog", "position"):
             continue
-        new, total = before.since(run.log, name), sum(_ends(run.log, name))
+        new, total = before.since(log, name), sum(_ends(log, name))
         table.add_row(Text(name), f"{new:,}", f"{total:,}", purpose)
     return table

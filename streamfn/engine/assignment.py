@@ -8,13 +8,14 @@ Invariant: a partition is read only while its task runs.
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import product
 
 from streamfn.clock import Clock
 from streamfn.config import Config
 from streamfn.connectors.log import Log
 from streamfn.engine.restore import Restore
+from streamfn.engine.starts import start_positions
 from streamfn.engine.task import Task, TaskState
-from streamfn.engine.topics import start_positions
 from streamfn.errors import LogError, StateLockedError, StreamfnError
 from streamfn.graph.plan import Plan, Subtopology
 from streamfn.metrics import Metrics
@@ -23,7 +24,7 @@ from streamfn.state.store import TaskHome, TaskHomes
 
 log_ = logging.getLogger("streamfn")
 
-LOCK_PATIENCE_S = 45.0
+SESSION_TIMEOUT_MS = 45_000
 """A folder locked for longer is held by a process that the group has given up: work in another."""
 
 
@@ -34,6 +35,8 @@ class Arrival:
     subtopology: Subtopology
     partition: int
     since_s: float
+    reason: str = ""
+    """Why it could not be opened yet."""
 
     @property
     def task(self) -> str:
@@ -59,6 +62,10 @@ class Assignment:
         self._plan, self._log, self._homes = plan, log, homes
         self._clock, self._metrics, self._config = clock, metrics, config
         self._partition_of, self._generated = partition_of, generated
+        settings = config.client_settings
+        timeout_ms = settings.get("kafka.session.timeout.ms", SESSION_TIMEOUT_MS)
+        timeout_ms = settings.get("consumer.session.timeout.ms", timeout_ms)
+        self._lock_patience_s = int(timeout_ms) / 1000
         self.tasks: dict[str, Task] = {}
         self.restores: dict[str, Restore] = {}
         self.arrivals: list[Arrival] = []
@@ -75,13 +82,21 @@ class Assignment:
         """True if every task that is ours runs."""
         return not self.arrivals and not self.restores
 
+    @property
+    def waits_for(self) -> str:
+        """What tasks that are ours wait for before they run, or ""."""
+        said = [f"task {each.task}: {each.reason}" for each in self.arrivals if each.reason]
+        return "; ".join(said)
+
     def add(self, tokens: Iterable[int]) -> None:
         """Leave word of tokens; called from the log's callback, so nothing may fail here."""
+        self._arrive(self._plan.subtopologies, tokens)
+
+    def _arrive(self, subtopologies: Iterable[Subtopology], tokens: Iterable[int]) -> None:
         now_s = self._clock.monotonic_s()
         self.arrivals += [
             Arrival(sub, token, now_s)
-            for token in tokens
-            for sub in self._plan.subtopologies
+            for sub, token in product(subtopologies, list(tokens))
             if token < sub.partitions
         ]
 
@@ -89,13 +104,14 @@ class Assignment:
         """Open what has arrived; a task whose folder is locked is tried again next round."""
         arrivals, self.arrivals = self.arrivals, []
         for number, arrival in enumerate(arrivals):
-            patient = self._clock.monotonic_s() - arrival.since_s < LOCK_PATIENCE_S
+            patient = self._clock.monotonic_s() - arrival.since_s < self._lock_patience_s
             stores = arrival.subtopology.stores
             try:
                 home = self._homes.open(arrival.task, stores, private=not patient)
             except StateLockedError as error:
                 if not patient:
                     raise
+                arrival.reason = f"its folder: {error}"
                 log_.info("task %s waits for its folder: %s", arrival.task, error)
                 self.arrivals.append(arrival)
             except StreamfnError:
@@ -109,8 +125,9 @@ class Assignment:
         try:
             self._open(arrival, home)
         except LogError as error:
-            if not (error.retriable and patient):
+            if not (error.retriable and (patient or self._config.broker)):
                 raise
+            arrival.reason = str(error)
             log_.info("task %s waits for the log: %s", arrival.task, error)
             self.arrivals.append(arrival)
 
@@ -145,6 +162,24 @@ class Assignment:
         self._log.assign(task.positions)
         self.owners.update(dict.fromkeys(task.sources, task))
         task.touch()
+
+    def replan(self, plan: Plan, tokens: Iterable[int]) -> list[TopicPartition]:
+        """Go on by another plan, whose stateless sub-topologies may have grown.
+
+        Tasks of those are closed and opened anew; their work is committed. Return the partitions
+        that are no longer read for now.
+        """
+        before, self._plan = self._plan, plan
+        widths = {sub.name: sub.source_partitions for sub in before.subtopologies}
+        grown = [s for s in plan.subtopologies if s.source_partitions != widths.get(s.name)]
+        gone: list[TopicPartition] = []
+        for task in [task for task in self.tasks.values() if task.subtopology.name in widths]:
+            if any(sub.name == task.subtopology.name for sub in grown):
+                gone += self._close(task, write=True)
+        names = {sub.name for sub in grown}
+        self.arrivals = [each for each in self.arrivals if each.subtopology.name not in names]
+        self._arrive(grown, tokens)
+        return gone
 
     def rewind(self) -> None:
         """Take every task back to what is committed and its inputs with it."""

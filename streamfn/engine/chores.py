@@ -7,57 +7,74 @@ user's topic never.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from streamfn.clock import Clock
 from streamfn.config import Config
 from streamfn.connectors.log import Log
 from streamfn.engine.task import Task
 from streamfn.errors import LogError, StopError
-from streamfn.graph.plan import Plan
+from streamfn.graph.plan import Plan, Subtopology
+from streamfn.metrics import Metrics
+from streamfn.record import TopicPartition
 
 log_ = logging.getLogger("streamfn")
 
-CHECK_TOPICS_S = 60.0
-REFRESH_POSITIONS_S = 3600.0
+REFRESH_POSITIONS_S: Final = 3600.0
 """Positions expire on a broker if they are not committed again."""
+WAITED_LONG_S: Final = 60.0
 
 
 class Chores:
     """Timed duties of one worker, between two rounds of its loop."""
 
-    def __init__(self, plan: Plan, log: Log, clock: Clock, config: Config) -> None:
-        self._plan, self._log, self._clock = plan, log, clock
+    def __init__(
+        self,
+        plan: Plan,
+        log: Log,
+        clock: Clock,
+        config: Config,
+        metrics: Metrics,
+        caught_up: Callable[[TopicPartition], bool],
+    ) -> None:
+        self.plan, self._log, self._clock, self._metrics = plan, log, clock, metrics
+        self._caught_up = caught_up
         self._trim_s = config.repartition_trim_interval_ms / 1000
+        self._check_s = config.topic_check_interval_ms / 1000
+        self._refresh_s = REFRESH_POSITIONS_S
         now_s = clock.monotonic_s()
-        self._last_s: dict[str, float] = {"trim": now_s, "check": now_s, "refresh": now_s}
+        self._last_s = dict.fromkeys(("trim", "check", "refresh", "waiting"), now_s)
         self._waiting_s: dict[str, float] = {}
-        self._repartitions = {
-            topic.name for topic in plan.internal_topics if topic.purpose == "repartition"
-        }
 
-    def run(self, tasks: Sequence[Task]) -> None:
-        """Do what is due."""
+    def start(self) -> None:
+        """Ask how long positions live: they are committed again four times in that."""
+        kept_ms = self._log.positions_kept_ms()
+        if kept_ms is not None:
+            self._refresh_s = min(REFRESH_POSITIONS_S, kept_ms / 4000)
+
+    def run(self, tasks: Sequence[Task]) -> bool:
+        """Do what is due; return True if a source topic has grown that may."""
         now_s = self._clock.monotonic_s()
         if self._due("trim", self._trim_s, now_s):
             self.trim(tasks)
-        if self._due("check", CHECK_TOPICS_S, now_s):
-            self._check_topics()
+        if self._due("waiting", WAITED_LONG_S, now_s):
             self._warn_of_waiting(tasks, now_s)
-        if self._due("refresh", REFRESH_POSITIONS_S, now_s):
+        if self._due("refresh", self._refresh_s, now_s):
             for task in tasks:
                 task.touch()
+        return self._due("check", self._check_s, now_s) and self._topics_have_grown()
 
     def _warn_of_waiting(self, tasks: Sequence[Task], now_s: float) -> None:
         """A task that holds records back for the sake of order says for what and since when."""
         waiting = {
             task.name: sources
             for task in tasks
-            if (sources := task.buffer.waiting_for(self._log.caught_up))
+            if (sources := task.buffer.waiting_for(self._caught_up))
         }
         self._waiting_s = {name: self._waiting_s.get(name, now_s) for name in waiting}
         for name, since_s in self._waiting_s.items():
-            if now_s - since_s >= CHECK_TOPICS_S:
+            if now_s - since_s >= WAITED_LONG_S:
                 inputs = ", ".join(map(str, waiting[name]))
                 log_.warning("task %s waits for %s since %.0f s", name, inputs, now_s - since_s)
 
@@ -69,23 +86,54 @@ class Chores:
 
     def trim(self, tasks: Sequence[Task]) -> None:
         """Forget repartition records that are processed and committed."""
-        mine = [s for task in tasks for s in task.sources if s.topic in self._repartitions]
+        repartitions = {t.name for t in self.plan.internal_topics if t.purpose == "repartition"}
+        mine = [s for task in tasks for s in task.sources if s.topic in repartitions]
         try:
             for source, committed in self._log.committed(mine).items():
                 self._log.delete_records(source, committed.offset)
         except LogError as error:
-            log_.warning("trimming %s failed, tried again later: %s", mine, error)
+            self._metrics.trims_failed += 1
+            names = ", ".join(map(str, mine))
+            log_.warning("trimming %s failed, tried again later: %s", names, error)
 
-    def _check_topics(self) -> None:
-        """New partitions of a source are read by nobody, without any event: say so."""
-        topics = self._log.topics()
-        for sub in self._plan.subtopologies:
+    def _topics_have_grown(self) -> bool:
+        """New partitions of a source are read by nobody, without any event: look for them.
+
+        Raises:
+            StopError: what reads the topic has state, whose keys would now come elsewhere.
+        """
+        try:
+            self._log.verify_membership()
+            widths = [sub.source_partitions for sub in self.plan.subtopologies]
+            topics = self._log.topics({name for width in widths for name in width})
+        except LogError as error:
+            if not error.retriable:
+                raise
+            log_.warning("looking at the topics failed, tried again later: %s", error)
+            return False
+        grown = False
+        for sub in self.plan.subtopologies:
             for name, width in sub.source_partitions.items():
                 found = topics.get(name)
                 if found is None or found.partitions != width:
-                    got = "no topic" if found is None else f"{found.partitions} partitions"
-                    message = (
-                        f"source topic {name!r} has changed under the application; it had {width} "
-                        f"partitions, got {got}; start again with a plan that fits it"
-                    )
-                    raise StopError(message)
+                    _check_may_grow(sub, name, width, found.partitions if found else 0)
+                    grown = True
+        return grown
+
+
+def _check_may_grow(sub: Subtopology, topic: str, width: int, found: int) -> None:
+    if found > width and not sub.stores:
+        return
+    got = f"{found} partitions" if found else "no topic"
+    state = f" and sub-topology {sub.name!r} has state for these" if found else ""
+    cure = (
+        "its keys are elsewhere now: copy the records to a topic of the right count, or start "
+        "over: streamfn reset"
+        if found
+        else "make it anew, then start over: streamfn reset"
+    )
+    message = (
+        f"source topic {topic!r} has changed under the application; it had {width} "
+        f"partitions{state}; got {got}; {cure}"
+    )
+    raise StopError(message)

@@ -11,14 +11,16 @@ participant is told ``committed`` exactly once for each transaction that the log
 for one that it does not.
 """
 
-import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from streamfn.clock import Clock, Random
 from streamfn.config import Config
 from streamfn.connectors.log import Committed, Log
+from streamfn.engine.marks import token_of
 from streamfn.errors import (
+    AbortedError,
     FencedError,
     InternalError,
     LogError,
@@ -29,9 +31,12 @@ from streamfn.errors import (
 from streamfn.metrics import Metrics
 from streamfn.record import TopicPartition
 
+log_ = logging.getLogger("streamfn")
+
 R = TypeVar("R")
 
 COMMIT_DEADLINE_S = 60.0
+SAY_EVERY_S = 10.0
 SUSPECT_AFTER_S = 0.35
 """0.7 of the client's retry back-off: a slower call may have been sent twice on the same epoch."""
 
@@ -73,35 +78,56 @@ class Committer:
     """One worker's transactions."""
 
     def __init__(
-        self, log: Log, clock: Clock, random: Random, metrics: Metrics, config: Config
+        self,
+        log: Log,
+        clock: Clock,
+        random: Random,
+        metrics: Metrics,
+        config: Config,
+        *,
+        beat: Callable[[float], None] = lambda now_s: None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._log, self._clock, self._metrics, self._config = log, clock, metrics, config
-        self._random = random
-        self._incarnation = self._random.token()
+        self._log, self._clock, self._metrics = log, clock, metrics
+        self._beat, self._stopping = beat, stopping
+        self._patience_s = float("inf") if config.broker else COMMIT_DEADLINE_S
+        self._incarnation = random.token()
         self._sequence = 0
         self.waiting_for = ""
         """What a call is being retried for; "" when nothing is."""
+        self.waiting_since_s = 0.0
 
-    def patiently(self, call: Callable[[], R], what: str) -> R:
-        """Call until it succeeds, backing off, while the log says that trying again helps."""
-        give_up_s = self._clock.monotonic_s() + COMMIT_DEADLINE_S
+    def patiently(self, call: Callable[[], R], what: str, *, patience_s: float | None = None) -> R:
+        """Call until it succeeds, backing off, while the log says that trying again helps.
+
+        Whoever waits says for what and since when, and is not taken for one that hangs. A worker
+        that is to stop waits no longer: what is not committed is processed again.
+        """
+        started_s = said_s = self._clock.monotonic_s()
+        patience_s = self._patience_s if patience_s is None else patience_s
         delay_s = 0.05
         while True:
             try:
                 result = call()
             except LogError as error:
-                if not error.retriable or self._clock.monotonic_s() >= give_up_s:
+                now_s = self._clock.monotonic_s()
+                late = now_s - started_s >= patience_s or self._stopping()
+                if not error.retriable or late:
                     raise
-                self.waiting_for = f"{what}: {error}"
+                self.waiting_for, self.waiting_since_s = f"{what}: {error}", started_s
+                if now_s - said_s >= SAY_EVERY_S:
+                    said_s = now_s
+                    log_.warning("waiting since %.0f s for %s", now_s - started_s, self.waiting_for)
+                self._beat(now_s)
                 self._clock.sleep(delay_s)
                 delay_s = min(2.0, delay_s * 2)
             else:
                 self.waiting_for = ""
                 return result
 
-    def open(self) -> None:
+    def open(self, *, patience_s: float | None = None) -> None:
         """Start a new epoch."""
-        self.patiently(self._log.open_producer, "a producer")
+        self.patiently(self._log.open_producer, "a producer", patience_s=patience_s)
 
     def commit(self, participants: Sequence[Participant]) -> None:
         """Commit what the participants have.
@@ -139,7 +165,7 @@ class Committer:
         except (RefusedError, SerdeError) as error:
             raise Refused(error) from error
         except LogError as error:
-            if not error.retriable and not isinstance(error, FencedError):
+            if not can_repeat(error):
                 raise
             raise Rewind from error
         return ends, self._clock.monotonic_s() - started_s >= SUSPECT_AFTER_S
@@ -152,11 +178,11 @@ class Committer:
         """
         started_s = self._clock.monotonic_s()
         try:
-            self.patiently(self._log.commit, "a commit")
+            self.patiently(self._log.commit, "a commit", patience_s=COMMIT_DEADLINE_S)
         except LogError as error:
             if self._resolve(token, offsets):
                 return False
-            if not error.retriable and not isinstance(error, FencedError):
+            if not can_repeat(error):
                 message = f"{error.__cause__ or error}; run again: nothing is lost"
                 raise NotCommittedError(message) from error
             raise Rewind from error
@@ -166,7 +192,7 @@ class Committer:
         """Ask the log whether it holds the transaction: a new epoch settles it, the token tells."""
         self.open()
         found = self.patiently(lambda: self._log.committed(offsets), "committed positions")
-        tokens = {token_of(found[source].metadata) if source in found else "" for source in offsets}
+        tokens = {token_of(found.get(source)) for source in offsets}
         if tokens == {token}:
             return True
         if token in tokens:
@@ -175,6 +201,6 @@ class Committer:
         return False
 
 
-def token_of(metadata: str) -> str:
-    """The token in a committed position's metadata, or ""."""
-    return str(json.loads(metadata).get("token", "")) if metadata else ""
+def can_repeat(error: LogError) -> bool:
+    """Tell whether the transaction's records can be processed again with a new producer."""
+    return error.retriable or isinstance(error, AbortedError | FencedError)

@@ -11,7 +11,8 @@ import logging
 from streamfn.clock import Clock
 from streamfn.connectors.log import Committed, Log
 from streamfn.connectors.source import Portion, Rejected, Source
-from streamfn.errors import StopError, StreamfnError
+from streamfn.engine.marks import Mark, mark_of, written
+from streamfn.errors import LogError, StopError, StreamfnError
 from streamfn.graph.plan import Plan
 from streamfn.graph.topology import Feed, OnError
 from streamfn.metrics import Metrics
@@ -22,6 +23,7 @@ log_ = logging.getLogger("streamfn")
 
 LETTER_BYTES_MAX = 64 * 1024
 """What a dead letter keeps of a row that the log would not take."""
+READ_DEADLINE_S = 30.0
 ROWS_TRUSTED = 1_000
 """So many rows went through: the search for a refused one is over."""
 
@@ -42,8 +44,8 @@ class FeedTask:
         self._clock, self._metrics = clock, metrics
         self._dead_letter_topic = plan.dead_letter_topic
         self._on_error: OnError = plan.topology.policy.on_error or "fail"
-        self._topic = TopicPartition(plan.position_topic(feed.name), 0)
-        self.at_end = self.dirty = False
+        self.topic = TopicPartition(plan.position_topic(feed.name), 0)
+        self.at_end = self.dirty = self._end_known = False
         self.rows = 0
         self._position: bytes | None = None
         self._columns, self._letters = Columns.empty(), Columns.empty()
@@ -56,6 +58,7 @@ class FeedTask:
     def start(self) -> None:
         """Open the source at the position that is committed."""
         self._position = self._committed_position()
+        self._end_known = mark_of(self._log.committed([self.topic]).get(self.topic)).at_end
         self._columns.clear()
         self._letters.clear()
         self.at_end = self.dirty = False
@@ -63,16 +66,20 @@ class FeedTask:
         self._source.open(self._position)
 
     def _committed_position(self) -> bytes | None:
-        end = self._log.end_offsets([self._topic])[self._topic]
-        begin = self._log.begin_offsets([self._topic])[self._topic]
+        end = self._log.end_offsets([self.topic])[self.topic]
+        begin = self._log.begin_offsets([self.topic])[self.topic]
         self._sequence = end
         near = max(begin, end - 100)
         return self._last(near, end) or self._last(begin, near)  # aborted ones may lie in between
 
     def _last(self, start: int, end: int) -> bytes | None:
         last: bytes | None = None
-        for batch in self._log.read(self._topic, start, end):
+        give_up_s = self._clock.monotonic_s() + READ_DEADLINE_S
+        for batch in self._log.read(self.topic, start, end):
             last = batch.values[-1] if len(batch) else last
+            if self._clock.monotonic_s() > give_up_s:
+                message = f"position of feed {self.feed.name!r} cannot be read to its end, {end}"
+                raise LogError(message, retriable=True)
         return last
 
     def step(self, rows_max: int) -> int:
@@ -92,7 +99,7 @@ class FeedTask:
         if not self._failed or len(portion.columns):
             self._position, self.at_end = portion.position, portion.at_end
         count = len(portion.columns) + (0 if self._failed else len(portion.rejected))
-        self.dirty |= count > 0
+        self.dirty |= count > 0 or (self.at_end and not self._end_known and not self._failed)
         self._metrics.rows_loaded += len(portion.columns)
         self.rows += count
         if self._failed is not None and not self.dirty:
@@ -192,15 +199,17 @@ class FeedTask:
         if len(self._letters):
             log.emit(self._dead_letter_topic, None, self._letters)
         key, now_ms = self.feed.name.encode(), self._clock.now_ms()
-        log.emit(self._topic.topic, 0, Columns([key], [self._position], [now_ms], {}))
+        log.emit(self.topic.topic, 0, Columns([key], [self._position], [now_ms], {}))
 
     def offsets(self, token: str) -> dict[TopicPartition, Committed]:
         """The number of positions written so far, with the transaction's token."""
-        return {self._topic: Committed(self._sequence + 1, json.dumps({"token": token}))}
+        mark = Mark(token, at_end=self.at_end)
+        return {self.topic: Committed(self._sequence + 1, written(mark))}
 
     def committed(self, token: str, ends: dict[TopicPartition, int]) -> None:
         """Rows and position are in the log."""
         self._sequence += 1
+        self._end_known = self.at_end
         self._columns.clear()
         self._letters.clear()
         self.dirty = False

@@ -15,8 +15,9 @@ from typing import Any
 from streamfn.clock import Clock
 from streamfn.config import Config
 from streamfn.connectors.log import Committed, Log
+from streamfn.engine.marks import token_of
 from streamfn.engine.task import Task
-from streamfn.errors import SerdeError, StateCorruptedError, StateTypeError, StopError
+from streamfn.errors import LogError, SerdeError, StateCorruptedError, StateTypeError, StopError
 from streamfn.metrics import Metrics
 from streamfn.record import Batch, TopicPartition
 from streamfn.serde import fingerprint, incompatibility, type_name
@@ -130,8 +131,8 @@ class Restore:
 
     def _is_level(self, meta: Mapping[str, bytes]) -> bool:
         """True if the store holds exactly the last committed transaction: the token says so."""
-        tokens = {json.loads(c.metadata)["token"] for c in self._committed.values() if c.metadata}
-        return tokens == {meta.get("token", b"").decode()}
+        tokens = {token_of(each) for each in self._committed.values() if each.metadata}
+        return tokens == {meta.get("token", b"").decode()} != {""}
 
     def _is_ours(self, meta: Mapping[str, bytes]) -> bool:
         """True if the identity is ours; a store that the program has got since changes nothing."""
@@ -140,7 +141,7 @@ class Restore:
         return bool({**ours, "changelogs": known} == old)
 
     def _identity(self) -> bytes:
-        topics = self._log.topics()
+        topics = self._log.topics(each.topic for each in self._changelogs.values())
         facts: dict[str, Any] = {
             "format": FORMAT_VERSION,
             "application": self.task.plan.application,
@@ -172,7 +173,13 @@ class Restore:
         """Restore up to so many records; True when the task is level."""
         while self._reads and records_max > 0:
             name, batches, bulk = self._reads[0]
-            taken = list(self._take(batches, records_max))
+            try:
+                taken = list(self._take(batches, records_max))
+            except LogError as error:
+                if not error.retriable:
+                    raise
+                self._read_anew(name, bulk, error)
+                break
             if self._waiting and not taken:
                 break
             if not taken:
@@ -185,6 +192,13 @@ class Restore:
             return False
         self._finish()
         return True
+
+    def _read_anew(self, name: str, bulk: bool, error: LogError) -> None:
+        """The log does not answer for now: go on later from where the store is."""
+        log_.info("restore of store %s waits for the log: %s", name, error)
+        changelog = self._changelogs[name]
+        batches = self._log.read(changelog, self._at[name], self._ends[changelog])
+        self._reads[0] = (name, batches, bulk)
 
     def _take(self, batches: Iterator[Batch], records_max: int) -> Iterator[Batch]:
         """Yield what is there; an empty batch says that nothing came for now."""

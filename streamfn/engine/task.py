@@ -25,6 +25,7 @@ from streamfn.connectors.log import Committed, Log
 from streamfn.engine.buffer import Buffer, Slice
 from streamfn.engine.compile import Compiled, CompiledTimer, compile_task, stages_of
 from streamfn.engine.failure import Failures, Parked, stage_behind
+from streamfn.engine.marks import Mark, mark_of, written
 from streamfn.engine.scope import Scope, open_levels
 from streamfn.engine.steps import merge_time
 from streamfn.engine.timers import Timers
@@ -275,7 +276,7 @@ class Task:
 
     def offsets(self, token: str) -> dict[TopicPartition, Committed]:
         """Positions of all inputs, each with the token of the transaction and stream time."""
-        text = json.dumps({"token": token, "stream_time_ms": self.scope.stream_time_ms})
+        text = written(Mark(token, self.scope.stream_time_ms))
         return {source: Committed(self.positions[source], text) for source in self.sources}
 
     def committed(self, token: str, ends: dict[TopicPartition, int]) -> None:
@@ -339,10 +340,10 @@ class Task:
         """Take the committed positions and stream time as the present."""
         self.positions = {source: each.offset for source, each in committed.items()}
         self.started = {source: each for source, each in committed.items() if not each.metadata}
-        marks = [json.loads(each.metadata) for each in committed.values() if each.metadata]
-        times = [mark["stream_time_ms"] for mark in marks]
-        self.scope.stream_time_ms = self._committed_time_ms = max(times, default=-1)
-        self._token = next((mark["token"] for mark in marks), "")
+        marks = [mark_of(each) for each in committed.values()]
+        self.scope.stream_time_ms = max((mark.stream_time_ms for mark in marks), default=-1)
+        self._committed_time_ms = self.scope.stream_time_ms
+        self._token = next((mark.token for mark in marks if mark.token), "")
 
     def restored(self, ends: dict[str, int]) -> None:
         """The stores hold everything up to these changelog offsets."""

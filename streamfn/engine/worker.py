@@ -10,43 +10,33 @@ rewound to what is committed.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 from streamfn.clock import Clock, Random
 from streamfn.config import Config
 from streamfn.connectors.log import Log
 from streamfn.connectors.source import Source
 from streamfn.engine.assignment import Assignment
+from streamfn.engine.backpressure import Backpressure
 from streamfn.engine.chores import Chores
 from streamfn.engine.commit import Committer, Participant, Refused, Rewind
+from streamfn.engine.ending import ASK_EVERY_S, Ending
 from streamfn.engine.feed import FeedTask, RowError
-from streamfn.engine.narrowing import Narrowing
+from streamfn.engine.feeds import Feeds
 from streamfn.engine.restore import Restore
+from streamfn.engine.starts import Starts
 from streamfn.engine.task import Task
+from streamfn.engine.topic_check import RetentionWatch
 from streamfn.engine.topics import ensure_topics
-from streamfn.errors import FencedError, StageError, StateCorruptedError
-from streamfn.graph.plan import Plan
+from streamfn.engine.transaction import Transaction
+from streamfn.errors import StageError, StateCorruptedError
+from streamfn.graph.plan import Plan, plan, topics_of
 from streamfn.graph.topology import Feed
 from streamfn.metrics import Metrics
 from streamfn.record import TopicPartition
-from streamfn.state.store import TaskHomes
+from streamfn.state.store import Slot, TaskHomes
 
 log_ = logging.getLogger("streamfn")
-
-FEED_ROWS = 2_000
-
-
-class Slot(Protocol):
-    """The worker's place on this machine: it remembers where the worker was if it crashes."""
-
-    def note_position(self, task: str, topic: str, offset: int) -> None:
-        """Remember what is about to be processed."""
-        ...
-
-    def forget_crash(self, task: str) -> None:
-        """The task has got past where it crashed."""
-        ...
 
 
 class Worker:
@@ -54,7 +44,7 @@ class Worker:
 
     def __init__(
         self,
-        plan: Plan,
+        planned: Plan,
         log: Log,
         homes: TaskHomes,
         clock: Clock,
@@ -68,25 +58,29 @@ class Worker:
         create_user_topics: bool = True,
         generated: bool = True,
     ) -> None:
-        self.plan, self.config, self.metrics = plan, config, Metrics()
-        self._log, self._clock, self._open_feed = log, clock, open_feed
+        self.plan, self.config, self.metrics = planned, config, Metrics()
+        self._log, self._clock = log, clock
         self._slot, self._beat = slot, beat
         self._create_user_topics = create_user_topics
-        self.committer = Committer(log, clock, random, self.metrics, config)
+        self.committer = Committer(
+            log, clock, random, self.metrics, config, beat=beat, stopping=lambda: self.stopping
+        )
         self.assignment = Assignment(
-            plan, log, homes, clock, self.metrics, config,
+            planned, log, homes, clock, self.metrics, config,
             partition_of=partition_of, generated=generated,
         )  # fmt: skip
-        self.feeds: list[FeedTask] = []
+        self._feeds = Feeds(planned, open_feed, log, clock, self.metrics)
+        self.tokens: set[int] = set()
+        """The tokens that are ours."""
         self.stopping = False
-        self._paused: set[TopicPartition] = set()
-        self._narrowing = Narrowing()
-        self._chores = Chores(self.plan, log, clock, config)
+        self._backpressure = Backpressure(log, config.buffer_records_max)
+        self._ending = Ending(log, clock, every_s=ASK_EVERY_S if config.broker else 0)
+        self._starts = Starts(log, config)
+        self._transaction = Transaction(config)
+        self._chores = Chores(planned, log, clock, config, self.metrics, self.caught_up)
         self._last_commit_s = self._last_store_s = clock.monotonic_s()
-        self._transaction_records = 0
-        self._rewinds_in_a_row = 0
-        self._fenced = False
         self._busy = True
+        self._rewind_due = self._verify_due = self._closing = False
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -98,20 +92,37 @@ class Worker:
         """The restores under way, by task."""
         return self.assignment.restores
 
+    @property
+    def feeds(self) -> list[FeedTask]:
+        """The feeds that are ours."""
+        return self._feeds.mine
+
+    @property
+    def waiting_for(self) -> str:
+        """What the worker as a whole or a task waits for, other than records, and since when."""
+        if self.committer.waiting_for:
+            since_s = self._clock.monotonic_s() - self.committer.waiting_since_s
+            return f"{self.committer.waiting_for} (since {since_s:.0f} s)"
+        parked = (task.parked_reason for task in self.tasks.values() if task.parked_reason)
+        return next(parked, "") or self.assignment.waits_for
+
     # life
     def start(self) -> None:
-        """Check the log, open a producer, join the group, open the feeds."""
+        """Check the log, open a producer, join the group; tokens come with the first rounds."""
+        self.committer.patiently(self._prepare, "topics", patience_s=self._start_patience_s)
+        self.committer.open(patience_s=self._start_patience_s)
+
+    @property
+    def _start_patience_s(self) -> float:
+        return self.config.connect_timeout_ms / 1000
+
+    def _prepare(self) -> None:
         self._log.join(self.plan.application, self.plan.tokens, self)
         ensure_topics(
             self.plan, self._log, self.config, create_user_topics=self._create_user_topics
         )
-        self.committer.open()
-        for feed in self.plan.topology.feeds:
-            task = FeedTask(
-                feed, self.plan, self._open_feed(feed), self._log, self._clock, self.metrics
-            )
-            task.start()
-            self.feeds.append(task)
+        self._chores.start()
+        self._retention = RetentionWatch(self.plan, self._log)
 
     def run(
         self, *, until_end: bool = False, each_round: Callable[[], None] = lambda: None
@@ -121,7 +132,7 @@ class Worker:
         Raises:
             StageError: a record failed under ``on_error`` fail; all before it is committed.
         """
-        while not self.stopping and not (until_end and self.finished):
+        while not self.stopping and not (until_end and self.tokens and self.finished):
             self.step()
             each_round()
 
@@ -135,26 +146,22 @@ class Worker:
             if commit:
                 self.commit()
         finally:
-            for feed in self.feeds:
-                feed.dirty = False
-            self.assignment.release(write=True)
-            self._log.leave()
-            for feed in self.feeds:
-                feed.close()
+            self._closing = True
+            try:
+                self.assignment.release(write=True)
+            finally:
+                self._feeds.release()
+                self._log.leave()
 
     # the round
     def step(self) -> None:
         """Go round once: poll, restore, process, feed, timers, commit if it is time."""
         self._beat(self._clock.monotonic_s())
-        for batch in self._log.poll(self._poll_timeout_s()):
-            task = self.assignment.owners.get(batch.source)
-            if task is not None:
-                task.add(batch)
-                self._pause_if_full(task, batch.source)
-        self.assignment.open_arrivals()
+        self._poll()
+        self._open_arrivals()
         try:
             done = self._restore() + self._process() + self._feed()
-            if self._narrowing.limit is None:
+            if not self._transaction.searching:
                 for task in self.assignment.running:
                     task.fire_wall_timers()
         except (StageError, RowError) as error:
@@ -167,7 +174,48 @@ class Worker:
         if self._commit_due():
             self.commit()
         self._write_stores()
-        self._chores.run(self.assignment.running)
+        if self._chores.run(self.assignment.running):
+            self._follow_growth()
+
+    def _poll(self) -> None:
+        """Take records, and what the log's callbacks have left to do; a rewind reads them anew."""
+        batches = self._log.poll(self._poll_timeout_s())
+        if self._rewind_due:
+            self._rewind()
+            return
+        for batch in batches:
+            task = self.assignment.owners.get(batch.source)
+            if task is not None and len(batch):
+                self._retention.look(batch, self._clock.now_ms())
+                task.add(batch)
+                self._backpressure.added(task, batch.source)
+
+    def _open_arrivals(self) -> None:
+        """Open the tasks and feeds of tokens that have come."""
+        if self._verify_due:
+            self._log.verify_membership()
+            self._verify_due = False
+        if self.assignment.arrivals and not self._starts.known:
+            resolved = self.committer.patiently(
+                lambda: self._starts.resolve(self.plan, self.committer, self.tokens),
+                "start positions",
+            )
+            if not resolved:
+                self._rewind()
+        if self._starts.known:
+            self.assignment.open_arrivals()
+        if not self._feeds.settled:
+            self.committer.patiently(self._feeds.open_arrivals, "positions of feeds")
+
+    def _follow_growth(self) -> None:
+        """A source topic of a stateless sub-topology has more partitions: read them too."""
+        self.commit()
+        counts = self._log.topics(topics_of(self.plan.topology))
+        found = {name: topic.partitions for name, topic in counts.items()}
+        self.plan = self._chores.plan = plan(self.plan.topology, found)
+        self._log.join(self.plan.application, self.plan.tokens, self)
+        self._backpressure.forget(self.assignment.replan(self.plan, self.tokens))
+        log_.warning("source topics have grown; their new partitions are read from now on")
 
     def _poll_timeout_s(self) -> float:
         """Wait for records only if there is nothing else to do, and not past the next commit."""
@@ -190,7 +238,7 @@ class Worker:
         deadline_s = self._clock.monotonic_s() + self.config.process_slice_ms / 1000
         done = 0
         for task in self.assignment.running:
-            budget = self._budget() - done
+            budget = self._transaction.allowance
             if budget <= 0:
                 break
             self._note(task)
@@ -202,13 +250,11 @@ class Worker:
                 raise
             finally:
                 done += self.metrics.records - before
-                self._transaction_records += self.metrics.records - before
-            self._resume_if_drained(task)
+                self._transaction.records += self.metrics.records - before
+            self._backpressure.processed(task)
+        if done and self._slot is not None:
+            self._slot.forget_position()
         return done
-
-    def _budget(self) -> int:
-        limit = self._narrowing.limit or self.config.transaction_records_max
-        return limit - self._transaction_records
 
     def _note(self, task: Task) -> None:
         """Leave word of where we are, for the case that this record kills the process."""
@@ -217,51 +263,42 @@ class Worker:
             self._slot.note_position(task.name, source.topic, task.positions[source])
 
     def _feed(self) -> int:
-        if self._narrowing.limit is not None:
+        if self._transaction.searching:
             return 0
-        searching = [f for f in self.feeds if f.searching and (f.dirty or not f.at_end)]
-        return sum(feed.step(FEED_ROWS) for feed in searching[:1] or self.feeds)
+        return self._feeds.step()
 
     def caught_up(self, source: TopicPartition) -> bool:
-        """True if there is nothing earlier to come.
-
-        The end is reached and no feed adds to the topic, nor holds rows of it that are not
-        committed yet.
-        """
-        return self._log.caught_up(source) and not any(
-            feed.feed.topic.name == source.topic and (feed.dirty or not feed.at_end)
-            for feed in self.feeds
-        )
-
-    def _pause_if_full(self, task: Task, source: TopicPartition) -> None:
-        if task.buffer.count(source) >= self.config.buffer_records_max:
-            self._log.pause([source])
-            self._paused.add(source)
-
-    def _resume_if_drained(self, task: Task) -> None:
-        for source in task.sources:
-            drained = task.buffer.count(source) <= self.config.buffer_records_max // 2
-            if source in self._paused and drained:
-                self._log.resume([source])
-                self._paused.discard(source)
+        """True if there is nothing earlier to come: at the end, and no feed adds to it."""
+        return self._feeds.caught_up(source)
 
     # state of the whole
     @property
     def quiet(self) -> bool:
         """True if a further round would change nothing at this time."""
-        if self._busy or not self.assignment.settled or (self._dirty() and self._commit_due()):
+        settled = self.assignment.settled and self._feeds.settled and not self._rewind_due
+        if self._busy or not settled or (self._dirty() and self._commit_due()):
             return False
         return all(map(self._log.caught_up, self.assignment.owners))
 
     @property
     def finished(self) -> bool:
-        """True if every input is processed and committed, and nothing waits to be tried again."""
-        return (
+        """True if every input is processed and committed, and nothing waits to be tried again.
+
+        What is reached must be the end as it is after that: it is asked for, now and then.
+        """
+        done = (
             self.quiet
             and not self._dirty()
             and all(feed.at_end for feed in self.feeds)
             and not any(task.parked_reason or len(task.buffer) for task in self.assignment.running)
         )
+        if not done:
+            self._ending.not_yet()
+        return done and self._ending.reached(self.assignment.owners)
+
+    def ask_ends_again(self) -> None:
+        """Have ``finished`` be true only if it is so by what the log holds from now on."""
+        self._ending.ask_again()
 
     # commit
     def _dirty(self) -> list[Participant]:
@@ -269,82 +306,57 @@ class Worker:
         return dirty + [feed for feed in self.feeds if feed.dirty]
 
     def _commit_due(self) -> bool:
-        if self._narrowing.limit is not None or self._budget() <= 0:
-            return True
         if any(feed.searching and feed.dirty for feed in self.feeds):
             return True
         elapsed_s = self._clock.monotonic_s() - self._last_commit_s
-        if elapsed_s * 1000 >= self.config.commit_interval_ms:
-            return True
-        return (
-            sum(t.output_bytes() for t in self.assignment.running)
-            > self.config.transaction_bytes_max
-        )
+        due = elapsed_s * 1000 >= self.config.commit_interval_ms
+        return due or self._transaction.full(self.assignment.running)
 
     def commit(self) -> bool:
         """Commit what tasks and feeds have made; after any failure go back to what is committed.
 
         Return False if it went back.
         """
-        participants, committed = self._dirty(), True
-        moved = [task.name for task in self.assignment.running if task.last_done is not None]
-        if participants:
-            try:
-                self.committer.commit(participants)
-            except Refused as refused:
-                committed = False
-                try:
-                    self._blame(refused.error)
-                finally:
-                    self._rewind()
-            except Rewind as rewind:
-                committed = False
-                self._check_fenced(rewind.__cause__)
-                log_.warning("transaction not committed, rewinding: %s", rewind.__cause__)
-                self._rewind()
-            else:
-                self._committed(moved)
-        self._last_commit_s = self._clock.monotonic_s()
+        committed = self._try_commit()
+        if not committed:
+            self._rewind()
         return committed
 
-    def _blame(self, error: Exception) -> None:
-        """Find out whose record cannot be sent: a task's, or else a row of a feed."""
-        feeds = [feed for feed in self.feeds if feed.dirty]
-        if self._transaction_records == 0 and feeds:
-            for feed in feeds:
-                feed.refused(error, alone=len(feeds) == 1)
-        else:
-            self._narrowing.refused(error, self.assignment.running, self._transaction_records)
-
-    def _committed(self, moved: Sequence[str]) -> None:
-        self._transaction_records = self._rewinds_in_a_row = 0
-        self._fenced = False
-        self._narrowing.committed(self.assignment.running)
+    def _try_commit(self) -> bool:
+        """Commit; False if all has to go back to what is committed."""
+        participants = self._dirty()
+        moved = [task.name for task in self.assignment.running if task.last_done is not None]
+        self._last_commit_s = self._clock.monotonic_s()
+        if not participants:
+            return True
+        try:
+            self.committer.commit(participants)
+        except Refused as refused:
+            self._transaction.refused(refused.error, self.assignment.running, self.feeds)
+            return False
+        except Rewind as rewind:
+            self._transaction.failed(rewind.__cause__)
+            log_.warning("transaction not committed, rewinding: %s", rewind.__cause__)
+            return False
+        self._transaction.committed(self.assignment.running)
         if self._slot is not None:
             for name in moved:  # only these have got past a record
                 self._slot.forget_crash(name)
-
-    def _check_fenced(self, error: BaseException | None) -> None:
-        """Fenced once may be a long outage; again at once, somebody else works with our id."""
-        if isinstance(error, FencedError) and self._fenced:
-            raise error
-        self._fenced = isinstance(error, FencedError)
+        self._last_commit_s = self._clock.monotonic_s()
+        return True
 
     def _rewind(self) -> None:
-        """The one way out of all trouble."""
+        """The one way out of all trouble; a record that nobody can mend is told of behind it."""
         self.metrics.rewinds += 1
-        searching = self._narrowing.limit is not None or any(f.searching for f in self.feeds)
-        if self._rewinds_in_a_row and not searching:
-            self._clock.sleep(min(5.0, 0.05 * 2**self._rewinds_in_a_row))
-        self._rewinds_in_a_row += 1
-        self.metrics.records -= self._transaction_records  # they will be processed again
-        self._transaction_records = 0
+        self._rewind_due = False
+        self.metrics.records -= self._transaction.records  # they will be processed again
+        searching = self._transaction.searching or any(feed.searching for feed in self.feeds)
+        self._clock.sleep(self._transaction.rewound(patient=not searching))
         self.committer.open()
         self.committer.patiently(self.assignment.rewind, "committed positions")
-        self._log.resume(self._paused)
-        self._paused.clear()
-        for feed in self.feeds:
-            feed.start()
+        self._backpressure.resume_all()
+        self.committer.patiently(self._feeds.rewind, "positions of feeds")
+        self._transaction.check_verdict()
 
     def _write_stores(self) -> None:
         """Write committed changes to the databases, every few commits: the changelog has them."""
@@ -359,13 +371,24 @@ class Worker:
     # the log's listener
     def assigned(self, tokens: list[int]) -> None:
         """Remember the tokens; their tasks are opened outside the log's callback."""
+        self.metrics.rebalances += 1
+        self.tokens.update(tokens)
+        self._verify_due = True
         self.assignment.add(tokens)
+        self._feeds.assigned(tokens)
 
     def revoked(self, tokens: list[int]) -> None:
-        """Commit and hand over."""
-        self.commit()
-        self._paused.difference_update(self.assignment.release(tokens, write=True))
+        """Commit and hand over; if that fails, the others are taken back outside the callback."""
+        if not (self._rewind_due or self._closing) and not self._try_commit():
+            self._rewind_due = True
+        self._release(tokens, write=not self._closing)
 
     def lost(self, tokens: list[int]) -> None:
         """Drop the tasks of these tokens with all that is not written."""
-        self._paused.difference_update(self.assignment.release(tokens, write=False))
+        self._release(tokens, write=False)
+
+    def _release(self, tokens: list[int], *, write: bool) -> None:
+        self.metrics.rebalances += 1
+        self.tokens.difference_update(tokens)
+        self._feeds.release(tokens)
+        self._backpressure.forget(self.assignment.release(tokens, write=write))

@@ -118,10 +118,12 @@ def plan(topology: Topology, existing: Mapping[str, int] | None = None) -> Plan:
             the log's, a repartition of unknown types; all together.
     """
     mistakes: list[Mistake] = []
+    existing = existing or {}
     nodes, repartitions = _cut(topology, mistakes)
     groups = _components(nodes)
-    users = _user_topics(topology)
-    counts = _user_counts(users, existing or {}, mistakes)
+    users = user_topics(topology)
+    counts = _user_counts(users, existing, mistakes)
+    counts |= {name: existing[name] for name in repartitions if name in existing}
     subs = tuple(_sized(groups, repartitions, counts, mistakes))
     if mistakes:
         raise TopologyError(mistakes)
@@ -280,6 +282,13 @@ def _sized(
         yield sub
 
 
+def topics_of(topology: Topology) -> set[str]:
+    """Names of the topics whose partition counts ``plan`` wants to know: the user's, and those of
+    repartitions.
+    """
+    return {*user_topics(topology), *_cut(topology, [])[1]}
+
+
 def _next_to_size(
     waiting: list[dict[str, AnyNode]],
     repartitions: Mapping[str, Repartition],
@@ -314,11 +323,12 @@ def _size(
     sources = [node for node in group.values() if isinstance(node, Source)]
     fixed = [counts[n.name] for n in sources if not n.internal]
     fixed += [n.topic.partitions for n in sources if n.internal and n.topic.partitions]
+    fixed += [counts[n.name] for n in sources if n.internal and n.name in counts]
     feeding = [widths[name] for name in _feeders(group, repartitions) if name in widths]
     needed = max(fixed or feeding)
     for node in sources:
-        if node.internal:
-            counts[node.name] = node.topic.partitions or needed
+        if node.internal:  # one that is there keeps its count, even if what feeds it has grown
+            counts[node.name] = node.topic.partitions or counts.get(node.name) or needed
     if any(stores_of(node) for node in group.values()):
         _check_copartitioned(sources, counts, mistakes)
     mine = {node.name: counts[node.name] for node in sources}
@@ -343,7 +353,8 @@ def _check_copartitioned(
             )
 
 
-def _user_topics(topology: Topology) -> dict[str, TopicSpec]:
+def user_topics(topology: Topology) -> dict[str, TopicSpec]:
+    """The user's own topics that a topology reads or writes, by name."""
     found: dict[str, TopicSpec] = {}
     for node in topology.nodes.values():
         if isinstance(node, Source):

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 import streamfn as sf
-from streamfn.run import EmbeddedRun
+from streamfn.run import Run
 from streamfn.topologies import flights as job
 from streamfn.topologies.flights import Delay
 from streamfn.topologies.flights_data import Airline, Flight, Weather
@@ -188,7 +188,7 @@ def run_some_rounds(app: sf.App, state_dir: Path, rounds: int) -> bool:
     """Run until the end (then True) or for so many rounds."""
     left = rounds
 
-    def count(opened: EmbeddedRun) -> None:
+    def count(opened: Run) -> None:
         nonlocal left
         left -= 1
         if not left:

@@ -97,7 +97,6 @@ def test_run_says_how_to_see_dead_letters(shell: Shell) -> None:
     ("words", "said"),
     [
         (["--workers", "2"], "needs a Kafka"),
-        (["--broker", "localhost:9092"], "embedded only"),
         (["-o", "commit_intervall_ms=5"], "did you mean 'commit_interval_ms'?"),
         (["-o", "isolation.level=read_uncommitted"], "refused"),
         (["--on-gap", "ignore"], "give one of fail, skip"),

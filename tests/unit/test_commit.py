@@ -8,7 +8,7 @@ import pytest
 
 import streamfn as sf
 from streamfn.connectors.log import Committed
-from streamfn.engine.commit import token_of
+from streamfn.engine.marks import token_of
 from streamfn.errors import FencedError, InternalError, LogError, NotCommittedError
 from streamfn.record import TopicPartition
 from tests.crash_world import World
@@ -89,8 +89,8 @@ def test_each_participant_carries_the_same_unique_token() -> None:
         world.settle()
     tokens: list[str] = []
     for offsets in world.log.offsets:
-        assert len({token_of(position.metadata) for position in offsets.values()}) == 1
-        tokens.append(token_of(next(iter(offsets.values())).metadata))
+        assert len({token_of(position) for position in offsets.values()}) == 1
+        tokens.append(token_of(next(iter(offsets.values()))))
     assert len(world.log.offsets[-1]) == 3
     assert len(set(tokens)) == len(tokens)
     incarnations, sequences = zip(*(token.split(":") for token in tokens), strict=True)
@@ -106,7 +106,7 @@ def test_another_incarnation_has_other_tokens() -> None:
     world.settle()
     first = world.inner.committed([A0])[A0]
     world.run_again()
-    assert token_of(world.inner.committed([A0])[A0].metadata) != token_of(first.metadata)
+    assert token_of(world.inner.committed([A0])[A0]) != token_of(first)
 
 
 def test_an_unknown_outcome_that_is_in_the_log_counts_once() -> None:
@@ -251,7 +251,7 @@ def test_a_transaction_of_a_timer_alone_is_told_by_its_token(fault: str) -> None
         world.settle()
     after = world.inner.committed([A0])[A0]
     assert after.offset == before.offset
-    assert token_of(after.metadata) != token_of(before.metadata)
+    assert token_of(after) != token_of(before)
     check_counts(world, 1, 1, 2)
 
 

@@ -1,0 +1,125 @@
+"""Offsets in a Kafka: where partitions begin and end, and what a group has committed.
+
+Invariant: a committed position that is told is stable: no open transaction can still change it.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from streamfn.connectors.kafka_requests import ADMIN, REQUEST_TIMEOUT_S, Requests
+from streamfn.connectors.log import Committed
+from streamfn.errors import LogError
+from streamfn.record import TopicPartition
+
+MISSING: Final = {
+    KafkaError._NOENT,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+}
+
+
+class Offsets:
+    """Offsets, and the cluster that they are of."""
+
+    def __init__(self, requests: Requests, width: Callable[[str], int]) -> None:
+        self._requests, self._width = requests, width
+        self._cluster_id = ""
+
+    def cluster_id(self) -> str:
+        """Return the cluster's id, asked once."""
+        if not self._cluster_id:
+            future = self._requests.client.describe_cluster(request_timeout=REQUEST_TIMEOUT_S)
+            found = self._requests.all({"": future}, "the cluster cannot be described")[""]
+            self._cluster_id = str(found.cluster_id)
+        return self._cluster_id
+
+    def begins(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return where the partitions begin."""
+        return self._offsets(sources, ADMIN.OffsetSpec.earliest())
+
+    def ends(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return where they end, open transactions included."""
+        return self._offsets(sources, ADMIN.OffsetSpec.latest())
+
+    def _offsets(self, sources: Iterable[TopicPartition], spec: Any) -> dict[TopicPartition, int]:
+        asked = {KafkaPartition(source.topic, source.partition): spec for source in sources}
+        if not asked:
+            return {}
+        futures = self._requests.client.list_offsets(
+            asked,
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=REQUEST_TIMEOUT_S,
+        )
+        found: dict[TopicPartition, int] = {}
+        for where, answer in self._requests.answers(futures, "offsets cannot be read").items():
+            source = TopicPartition(where.topic, where.partition)
+            if isinstance(answer, KafkaError):
+                raise self._unknown(source, answer)
+            found[source] = answer.offset
+        return found
+
+    def _unknown(self, source: TopicPartition, error: KafkaError) -> LogError:
+        """Tell a partition that is not there from one that nobody leads for the moment."""
+        if error.code() in MISSING and self._width(source.topic) <= source.partition:
+            message = (
+                f"{source} does not exist; got a request for its offsets; create the topic with "
+                "'streamfn topics create'"
+            )
+            return LogError(message)
+        if error.code() in MISSING:
+            error = KafkaError(KafkaError.LEADER_NOT_AVAILABLE)
+        return self._requests.refused(error, f"offsets of {source} cannot be read")
+
+    def positions_kept_ms(self) -> int | None:
+        """Return how long the brokers keep a position, or None if they do not tell us."""
+        future = self._requests.client.describe_cluster(request_timeout=REQUEST_TIMEOUT_S)
+        wrong = "the brokers' settings cannot be read"
+        nodes = self._requests.all({"": future}, wrong)[""].nodes
+        resource = ADMIN.ConfigResource(ADMIN.ResourceType.BROKER, str(nodes[0].id))
+        futures = self._requests.client.describe_configs(
+            [resource], request_timeout=REQUEST_TIMEOUT_S
+        )
+        (answer,) = self._requests.answers(futures, wrong).values()
+        entry = None if isinstance(answer, KafkaError) else answer.get("offsets.retention.minutes")
+        return int(entry.value) * 60_000 if entry is not None and entry.value else None
+
+    def committed(
+        self, group: str, sources: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, Committed]:
+        """Return the stable committed positions; pending transactions are waited for."""
+        asked = [KafkaPartition(source.topic, source.partition) for source in sources]
+        wrong = f"committed positions of {group!r} cannot be read"
+        deadline_s = self._requests.clock.monotonic_s() + REQUEST_TIMEOUT_S
+        while asked:
+            futures = self._requests.client.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group, asked)],
+                require_stable=True,
+                request_timeout=REQUEST_TIMEOUT_S,
+            )
+            answer = self._requests.answers(futures, wrong)[group]
+            errors = [answer] if isinstance(answer, KafkaError) else _errors(answer)
+            if not errors:
+                return _positions(answer)
+            if errors[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return {}
+            unstable = errors[0].code() == KafkaError.UNSTABLE_OFFSET_COMMIT
+            if not unstable or self._requests.clock.monotonic_s() > deadline_s:
+                raise self._requests.refused(errors[0], wrong)
+            self._requests.clock.sleep(0.02)
+        return {}
+
+
+def _errors(answer: Any) -> list[KafkaError]:
+    return [where.error for where in answer.topic_partitions if where.error is not None]
+
+
+def _positions(answer: Any) -> dict[TopicPartition, Committed]:
+    return {
+        TopicPartition(where.topic, where.partition): Committed(where.offset, where.metadata or "")
+        for where in answer.topic_partitions
+        if where.offset >= 0
+    }

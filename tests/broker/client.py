@@ -1,0 +1,129 @@
+"""What a test asks of Kafka's administration, and does to it: one client for a test.
+
+Invariant: confluent-kafka's untyped answers come no further than this module.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+import confluent_kafka as kafka
+import confluent_kafka.admin as administration
+
+from tests.kafka_settings import Address
+
+PATIENCE_S: Final = 60
+ANSWER_S: Final = 5
+
+T = TypeVar("T")
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Ask again as long as the brokers do not answer, or not yet."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return call()
+        except kafka.KafkaException:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.1)
+
+
+class Client:
+    """Kafka's administration at one address."""
+
+    def __init__(self, address: Address) -> None:
+        settings = {"log_level": 0, "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 300}
+        self._client: Any = administration.AdminClient({**address.client(), **settings})
+        self._kafka: Any = kafka
+        self._administration: Any = administration
+
+    def create(self, topic: str, partitions: int, config: Mapping[str, str]) -> None:
+        """Create a topic and wait until the broker tells of it."""
+        made = self._administration.NewTopic(topic, partitions, config=dict(config))
+        self._client.create_topics([made])[topic].result(PATIENCE_S)
+        deadline_s = time.monotonic() + PATIENCE_S
+        while self.topics().get(topic) != partitions:
+            assert time.monotonic() < deadline_s, f"{topic} does not appear"
+            time.sleep(0.02)
+
+    def grow(self, topic: str, partitions: int) -> None:
+        """Give a topic more partitions."""
+        wanted = self._administration.NewPartitions(topic, partitions)
+        self._client.create_partitions([wanted])[topic].result(PATIENCE_S)
+
+    def delete(self, topic: str) -> None:
+        """Delete a topic."""
+        self._client.delete_topics([topic])[topic].result(PATIENCE_S)
+
+    def topics(self) -> dict[str, int]:
+        """All topics with their partition counts."""
+        found = patiently(lambda: self._client.list_topics(timeout=ANSWER_S).topics)
+        return {name: len(topic.partitions) for name, topic in found.items()}
+
+    def partitions(self, topic: str) -> list[int]:
+        """The partitions of a topic."""
+        return list(range(self.topics()[topic]))
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Where each partition ends, open transactions included."""
+        return patiently(lambda: self._ends(topic))
+
+    def _ends(self, topic: str) -> dict[int, int]:
+        latest = self._administration.OffsetSpec.latest()
+        asked = self._client.list_offsets(
+            {self._kafka.TopicPartition(topic, n): latest for n in self.partitions(topic)},
+            isolation_level=self._kafka.IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=ANSWER_S,
+        )
+        return {p.partition: future.result(PATIENCE_S).offset for p, future in asked.items()}
+
+    def committed(self, group: str, topics: Iterable[str]) -> dict[str, int]:
+        """The stable committed positions of a group, by ``topic[partition]``; -1 without one."""
+        return patiently(lambda: self._committed(group, topics))
+
+    def _committed(self, group: str, topics: Iterable[str]) -> dict[str, int]:
+        places = [
+            self._kafka.TopicPartition(topic, number)
+            for topic in topics
+            for number in self.partitions(topic)
+        ]
+        wanted = self._kafka.ConsumerGroupTopicPartitions(group, places)
+        asked = self._client.list_consumer_group_offsets(
+            [wanted], require_stable=True, request_timeout=ANSWER_S
+        )
+        try:
+            found = asked[group].result(PATIENCE_S).topic_partitions or places
+        except kafka.KafkaException as error:
+            if error.args[0].code() != kafka.KafkaError.GROUP_ID_NOT_FOUND:
+                raise
+            found = places
+        return {f"{place.topic}[{place.partition}]": max(place.offset, -1) for place in found}
+
+    def configure_group(self, group: str, settings: Mapping[str, str]) -> None:
+        """Set what the broker keeps for a group of the new protocol."""
+        entries = [
+            self._administration.ConfigEntry(
+                name, value, incremental_operation=self._administration.AlterConfigOpType.SET
+            )
+            for name, value in settings.items()
+        ]
+        resource = self._administration.ConfigResource(
+            self._administration.ResourceType.GROUP, group, incremental_configs=entries
+        )
+        self._client.incremental_alter_configs([resource])[resource].result(PATIENCE_S)
+
+    def grant(self, user: str, rights: Iterable[tuple[str, str, bool, str]]) -> None:
+        """Allow a user things: (kind, name, whether it is a prefix, operation)."""
+        a = self._administration
+        bindings = [
+            a.AclBinding(
+                a.ResourceType[kind], name,
+                a.ResourcePatternType.PREFIXED if prefix else a.ResourcePatternType.LITERAL,
+                f"User:{user}", "*", a.AclOperation[operation], a.AclPermissionType.ALLOW,
+            )
+            for kind, name, prefix, operation in rights
+        ]  # fmt: skip
+        for future in self._client.create_acls(bindings).values():
+            future.result(PATIENCE_S)
