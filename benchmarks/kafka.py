@@ -36,6 +36,8 @@ JOBS = (*dict.fromkeys(case.job for case in CASES), LATENCY, RESTORE)
 LATENCY_INTERVALS_MS = (COMMIT_INTERVAL_MS, 10)
 LATENCY_S = 15
 RUN_WITHIN_S = 600.0
+WIDTH = 120
+"""Of the tables: a ratio that is cut off says nothing."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,9 @@ def _child(module: str, task: Task, *arguments: str) -> Figures:
 def run(options: Options) -> int:
     """Measure and print; return 1 if a target is missed."""
     with _broker(options.broker) as address:
-        bench = Bench(address, options, Console())
+        console = Console()
+        console.width = max(console.width, WIDTH)
+        bench = Bench(address, options, console)
         try:
             bench.run()
         finally:

@@ -14,6 +14,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from benchmarks.kafka_case import Task, key_of, value_of
+from benchmarks.kafka_topics import QUIET, finish
 
 KEYS = 1_000
 PER_S = 1_000
@@ -48,6 +49,7 @@ def measure(task: Task) -> Latency:
             driver.warm_up()
             taken = driver.keep_pace(task.records - KEYS)
         finally:
+            finish(driver.producer)
             driver.consumer.close()
         child.wait(START_WITHIN_S)
     finally:
@@ -64,7 +66,7 @@ class _Driver:
     """Produces records and sees their answers."""
 
     def __init__(self, task: Task, child: "subprocess.Popen[bytes]") -> None:
-        address = {"bootstrap.servers": task.broker}
+        address = {"bootstrap.servers": task.broker, **QUIET}
         self.source, self.child = task.source, child
         self.producer = Producer({**address, "linger.ms": 0, "partitioner": "murmur2_random"})
         self.consumer = Consumer(

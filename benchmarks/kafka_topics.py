@@ -26,7 +26,8 @@ from benchmarks.kafka_case import Case, orders
 PREFIX = "streamfn-bench-"
 TIMEOUT_S = 60.0
 
-ADMIN_ONLY = {"socket.timeout.ms": 30_000}
+QUIET = {"log_level": 0}
+"""The client library tells of each topic and broker that goes; what matters here is raised."""
 FOREVER = {"retention.ms": "-1"}
 """Records bear timestamps of long ago: a broker's default would delete them while they are read."""
 
@@ -36,7 +37,7 @@ class Topics:
 
     def __init__(self, broker: str) -> None:
         self.broker = broker
-        self._admin = AdminClient({"bootstrap.servers": broker, **ADMIN_ONLY})
+        self._admin = AdminClient({"bootstrap.servers": broker, **QUIET})
 
     def create(self, name: str, partitions: int, config: dict[str, str]) -> None:
         """Create a topic and wait until the broker lists it."""
@@ -100,6 +101,7 @@ class Topics:
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "fetch.queue.backoff.ms": 20,
+                **QUIET,
             }
         )
         consumer.assign([TopicPartition(topic, partition, 0)])
@@ -141,6 +143,7 @@ def filler(broker: str, **more: object) -> Producer:
             "enable.idempotence": True,
             "queue.buffering.max.messages": 2_000_000,
             "queue.buffering.max.kbytes": 2_000_000,
+            **QUIET,
             **more,
         }
     )

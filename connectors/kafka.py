@@ -8,15 +8,16 @@ and no setting or error shows a secret.
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer
 
 from streamfn.clock import Clock
+from streamfn.config import ClientSettings
 from streamfn.connectors.kafka_clients import Clients
-from streamfn.connectors.kafka_errors import kafka_error
 from streamfn.connectors.kafka_input import Input
 from streamfn.connectors.kafka_membership import Membership, Tokens
 from streamfn.connectors.kafka_offsets import Offsets
-from streamfn.connectors.kafka_output import Output, kafka_offsets
+from streamfn.connectors.kafka_output import Output
+from streamfn.connectors.kafka_positions import PlainPositions
 from streamfn.connectors.kafka_reader import Reader
 from streamfn.connectors.kafka_requests import Requests
 from streamfn.connectors.kafka_topics import Topics
@@ -44,16 +45,17 @@ class KafkaLog:
         Raises:
             ConfigError: librdkafka does not know a setting or does not take its value.
         """
+        settings = ClientSettings(settings)  # a traceback that shows it shows no secret
         self._clients = Clients(broker, settings, clock)
         self._connection, self._clock = self._clients.connection, clock
         self._exactly_once, self._create_tokens = exactly_once, create_token_topic
-        requests = Requests(self._clients.admin(), self._connection, clock)
+        requests = Requests(self._clients.admin, self._connection, clock)
         self._topics = Topics(requests, replication_factor)
         self._offsets = Offsets(requests, self._topics.width)
         make = partial(self._clients.transactional, transactional_id) if exactly_once else None
         self._output = Output(
-            make, self._clients.plain, self._topics.width, self._offsets.ends, self._connection, clock,
-            prompt_s=self._clients.prompt_s,
+            make, self._clients.plain, self._topics.width, self._offsets.ends, self._connection,
+            clock, prompt_s=self._clients.prompt_s,
         )  # fmt: skip
         self._readers: list[Reader] = []
         self._group = ""
@@ -61,7 +63,7 @@ class KafkaLog:
         self._input: Input | None = None
         self._tokens: Tokens | None = None
         self._membership: Membership | None = None
-        self._positions: dict[TopicPartition, Committed] = {}
+        self._positions = PlainPositions(self._offsets, self._connection, clock)
 
     @property
     def cluster_id(self) -> str:
@@ -222,7 +224,7 @@ class KafkaLog:
         if self._exactly_once:
             self._output.send_offsets(offsets, self._group_metadata)
         else:
-            self._positions.update(offsets)
+            self._positions.add(offsets)
 
     def _group_metadata(self) -> bytes:
         """Say who we are in the group, at the time of the call."""
@@ -240,22 +242,9 @@ class KafkaLog:
         self._output.producer("commit")
         if not self._exactly_once:
             self._output.flush()
-            self._commit_positions()
+            if self._positions:
+                self._positions.commit(self._joined(), self._member(), self._group_metadata)
         self._output.commit()
-
-    def _commit_positions(self) -> None:
-        if not self._positions:
-            return
-        try:
-            answers = self._member().commit(
-                offsets=kafka_offsets(self._positions), asynchronous=False
-            )
-        except KafkaException as exception:
-            raise self._connection.of_group(kafka_error(exception)) from exception
-        for answer in answers:
-            if answer.error is not None:
-                raise self._connection.of_group(answer.error)
-        self._positions.clear()
 
     # administration
     def topic_names(self) -> set[str]:

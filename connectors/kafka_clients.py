@@ -11,8 +11,9 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
 from streamfn.clock import Clock
+from streamfn.config import ClientSettings
 from streamfn.connectors.kafka_errors import Connection
-from streamfn.connectors.kafka_settings import ClientLogger, ClientSettings, Settings
+from streamfn.connectors.kafka_settings import ClientLogger, Settings, SettingsOfAll
 
 TRANSACTION_TIMEOUT_MS: Final = 15_000
 
@@ -21,7 +22,8 @@ class Clients:
     """Makes the clients of one log."""
 
     def __init__(self, broker: str, settings: Mapping[str, str], clock: Clock) -> None:
-        self._settings = ClientSettings(broker, settings)
+        settings = ClientSettings(settings)  # a traceback that shows it shows no secret
+        self._settings = SettingsOfAll(broker, settings)
         self._logger = ClientLogger(self._settings)
         self.connection = Connection(broker, self._settings, clock)
 

@@ -11,7 +11,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException
 
 from streamfn.clock import Clock
-from streamfn.connectors.kafka_settings import LOGGER, ClientSettings
+from streamfn.connectors.kafka_settings import LOGGER, SettingsOfAll
 from streamfn.errors import AbortedError, FencedError, LogError, RefusedError, UnknownOutcomeError
 
 REFUSED: Final = {
@@ -61,7 +61,17 @@ STALE: Final = {
 }
 """The group has moved on: what a member wants to commit is refused, and nothing else is wrong."""
 
+LEADER_MOVED: Final = {
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.KAFKA_STORAGE_ERROR,
+}
+"""What a client knows of a partition's leader is of before a broker's restart."""
+
 NO_ANSWER: Final = {
+    *LEADER_MOVED,
     KafkaError._TIMED_OUT,
     KafkaError._TIMED_OUT_QUEUE,
     KafkaError._TRANSPORT,
@@ -75,13 +85,19 @@ NO_ANSWER: Final = {
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
     KafkaError.NOT_CONTROLLER,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.BROKER_NOT_AVAILABLE,
     KafkaError.CONCURRENT_TRANSACTIONS,
     KafkaError.UNSTABLE_OFFSET_COMMIT,
     KafkaError.THROTTLING_QUOTA_EXCEEDED,
 }
+
+SILENT: Final = {
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._WAIT_COORD,
+}
+"""Nobody has answered: why, the last broken connection tells better."""
 
 WARN_EVERY_S: Final = 30.0
 _HOST = re.compile(r"^(?:\w+://)?([^/\s]+)/[\w-]+: ")
@@ -91,19 +107,23 @@ _TAIL = re.compile(r" \(after .*\)$")
 class Connection:
     """Whether the brokers answer: all clients of a log tell it of their errors and answers."""
 
-    def __init__(self, broker: str, settings: ClientSettings, clock: Clock) -> None:
+    def __init__(self, broker: str, settings: SettingsOfAll, clock: Clock) -> None:
         self._broker, self._settings, self._clock = broker, settings, clock
         self._since_s: float | None = None
         self._warned_s = float("-inf")
         self._last = ""
         self._hopeless: dict[str, str] = {}
         self._has_answered = False
+        self.failures = 0
+        """How often a connection has failed."""
 
     def failed(self, error: KafkaError) -> None:
         """Remember an error of a connection: a client's ``error_cb``."""
-        if error.code() == KafkaError._ALL_BROKERS_DOWN and self._last:
+        self.failures += 1
+        all_down = error.code() == KafkaError._ALL_BROKERS_DOWN
+        if all_down and self._last:
             return
-        text = self._settings.cleaned(error.str())
+        text = "no broker can be reached" if all_down else self._settings.cleaned(error.str())
         found = _HOST.match(text)
         host = found[1] if found else self._broker
         reason = _TAIL.sub("", text[found.end() :] if found else text).rpartition(" failed: ")[2]
@@ -149,7 +169,8 @@ class Connection:
         """Return our error for a failed request; ``wrong`` says what did not succeed."""
         code = error.code()
         if code in NO_ANSWER or error.retriable():
-            reason = self.silence() if self._since_s is not None else self.text(error)
+            silent = code in SILENT and self._since_s is not None
+            reason = self.silence() if silent else self.text(error)
             message = f"{wrong}; {reason}; it is tried again: check the address and the brokers"
             return LogError(message, retriable=True)
         if code in RIGHTS:

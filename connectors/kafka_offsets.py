@@ -4,11 +4,13 @@ Invariant: a committed position that is told is stable: no open transaction can 
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
+from streamfn.connectors.kafka_errors import LEADER_MOVED
 from streamfn.connectors.kafka_requests import ADMIN, REQUEST_TIMEOUT_S, Requests
 from streamfn.connectors.log import Committed
 from streamfn.errors import LogError
@@ -72,6 +74,9 @@ class Offsets:
             return LogError(message)
         if error.code() in MISSING:
             error = KafkaError(KafkaError.LEADER_NOT_AVAILABLE)
+        if error.code() in LEADER_MOVED:  # the client asks for leaders anew only if told to
+            with suppress(KafkaException):
+                self._requests.client.list_topics(source.topic, timeout=REQUEST_TIMEOUT_S)
         return self._requests.refused(error, f"offsets of {source} cannot be read")
 
     def positions_kept_ms(self) -> int | None:

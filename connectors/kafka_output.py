@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka import TopicPartition as KafkaPartition
 
 from streamfn.clock import Clock
-from streamfn.connectors.kafka_errors import STALE, Connection, kafka_error
+from streamfn.connectors.kafka_errors import RIGHTS, STALE, Connection, kafka_error
+from streamfn.connectors.kafka_positions import kafka_offsets
 from streamfn.connectors.kafka_rows import Delivery, produce
 from streamfn.connectors.log import Committed
 from streamfn.errors import AbortedError, InternalError, LogError, RefusedError
@@ -47,6 +47,7 @@ class Output:
         self._opening: Producer | None = None
         self._delivery = Delivery()
         self._is_open = self._unflushed = self._can_abort = False
+        self._failures = 0
         self._widths: dict[str, int] = {}
         self._named: set[TopicPartition] = set()
 
@@ -130,6 +131,7 @@ class Output:
         if self._transactional is not None:
             self._call(self._producer.begin_transaction, "transaction cannot begin")
         self._is_open, self._unflushed = True, False
+        self._failures = self._connection.failures
 
     def producer(self, call: str) -> Producer:
         """Return the producer of the open transaction."""
@@ -246,8 +248,18 @@ class Output:
     def send_offsets(
         self, offsets: Mapping[TopicPartition, Committed], group: Callable[[], bytes]
     ) -> None:
-        """Add positions to the transaction, in the name of a member as it is now."""
+        """Add positions to the transaction, in the name of a member as it is now.
+
+        Not if a connection has failed meanwhile: in 2.16.1 the call was seen never to return when
+        the broker was killed while rows were flushed and had come back, whatever its time-out.
+        """
         producer = self.producer("send_offsets")
+        if self._connection.failures != self._failures:
+            message = (
+                "positions are not sent; the connection was lost in this transaction; its records "
+                "are processed again"
+            )
+            raise AbortedError(message)
         started_s = self._clock.monotonic_s()
         try:
             sent = kafka_offsets(offsets)
@@ -256,7 +268,10 @@ class Output:
             error = kafka_error(exception)
             prompt = self._clock.monotonic_s() - started_s < self._prompt_s
             self._can_abort = error.code() in STALE and prompt and not self._unflushed
-            raise self._connection.of_producer(error, "positions are not taken") from exception
+            wrong = "positions are not taken"
+            if error.code() in RIGHTS:  # on what was read: no record's fault
+                raise self._connection.error(error, wrong) from exception
+            raise self._connection.of_producer(error, wrong) from exception
         except AbortedError:
             self._can_abort = not self._unflushed
             raise
@@ -278,11 +293,3 @@ class Output:
         """Let the producer go, and with it what is not committed."""
         self._drop()
         self._opening = None
-
-
-def kafka_offsets(offsets: Mapping[TopicPartition, Committed]) -> list[KafkaPartition]:
-    """Positions as librdkafka takes them."""
-    return [
-        KafkaPartition(source.topic, source.partition, position.offset, position.metadata)
-        for source, position in offsets.items()
-    ]

@@ -27,10 +27,15 @@ SLICE_S: Final = 0.1
 
 
 class Requests:
-    """Requests of an admin client, which lives as long as the log."""
+    """Requests of an admin client, which lives as long as it gets answers.
 
-    def __init__(self, client: Any, connection: Connection, clock: Clock) -> None:
-        self.client, self.connection, self.clock = client, connection, clock
+    After a broker was killed and came back, requests to the group's coordinator were seen to time
+    out for ever in a client that knew it before (confluent-kafka 2.16.1): a new one gets answers.
+    """
+
+    def __init__(self, make: Callable[[], Any], connection: Connection, clock: Clock) -> None:
+        self._make, self.connection, self.clock = make, connection, clock
+        self.client = make()
 
     def answers(self, futures: Mapping[Key, "Future[Any]"], wrong: str) -> dict[Key, Any]:
         """Wait for all answers; an error of one key is its answer.
@@ -46,6 +51,7 @@ class Requests:
             if pending:
                 self.connection.check()
             if pending and self.clock.monotonic_s() > deadline_s:
+                self.client = self._make()
                 raise self.connection.error(KafkaError(KafkaError._TIMED_OUT), wrong)
         found: dict[Key, Any] = {}
         for key, future in futures.items():
@@ -56,7 +62,10 @@ class Requests:
                 raise exception
             else:
                 found[key] = future.result()
-        if any(not isinstance(answer, KafkaError) for answer in found.values()):
+        errors = [answer for answer in found.values() if isinstance(answer, KafkaError)]
+        if any(error.code() in (KafkaError._TIMED_OUT, KafkaError._WAIT_COORD) for error in errors):
+            self.client = self._make()
+        if len(errors) < len(found):
             self.connection.answered()
         return found
 

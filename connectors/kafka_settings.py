@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-from streamfn.config import CLIENTS, REFUSED, is_secret
+from streamfn.config import CLIENTS, REFUSED, ClientSettings, is_secret
 from streamfn.errors import ConfigError
 
 ClientKind: TypeAlias = Literal["admin", "consumer", "reader", "producer"]
@@ -88,17 +88,18 @@ class Settings(dict[str, Any]):
     __str__ = __repr__
 
 
-class ClientSettings:
+class SettingsOfAll:
     """The settings of all clients of one log."""
 
     def __init__(self, broker: str, given: Mapping[str, str]) -> None:
+        given = ClientSettings(given)
         self._broker, self._given = broker, given
         self._secrets = [value for name, value in given.items() if is_secret(name) and value]
         for name in given:
             _check(name)
 
     def __repr__(self) -> str:
-        return f"ClientSettings({self._broker!r})"
+        return f"SettingsOfAll({self._broker!r}, {self._given})"
 
     def of(self, kind: ClientKind) -> Settings:
         """Return the settings of one client."""
@@ -133,13 +134,19 @@ class ClientSettings:
         Raises:
             ConfigError: librdkafka does not know a setting or does not take its value.
         """
+        made, refusal = self._tried(client)
+        if made is None:
+            raise ConfigError(refusal)
+        return made
+
+    def _tried(self, client: Callable[[], Client]) -> tuple[Client | None, str]:
+        """Return a client, or why there is none; no traceback leads here, where values are."""
         try:
-            return client()
+            return client(), ""
         except (KafkaException, TypeError, ValueError) as error:
             refusal = error.args[0]
-        # outside of the handler, so that no traceback shows the client's text with its values
-        text = refusal.str() if isinstance(refusal, KafkaError) else str(refusal)
-        raise ConfigError(self._explained(text))
+            text = refusal.str() if isinstance(refusal, KafkaError) else str(refusal)
+            return None, self._explained(text)
 
     def _explained(self, text: str) -> str:
         found = _PROPERTY.search(text)
@@ -169,14 +176,14 @@ def _check(name: str) -> None:
         raise ConfigError(message)
 
 
-TOLD_OTHERWISE: Final = ("FAIL", "ERROR", "FATAL", "TXNERR", "GETPID", "PARTCNT")
+TOLD_OTHERWISE: Final = ("FAIL", "ERROR", "FATAL", "TXNERR", "GETPID", "PARTCNT", "REQTMOUT")
 """Lines about what ``Connection`` tells once, or an error of ours tells better."""
 
 
 class ClientLogger:
     """Takes librdkafka's log lines into ``logging``, without secrets and at a level that fits."""
 
-    def __init__(self, settings: ClientSettings) -> None:
+    def __init__(self, settings: SettingsOfAll) -> None:
         self._settings = settings
 
     def log(self, level: int, text: str, *arguments: object) -> None:

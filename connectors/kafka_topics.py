@@ -15,6 +15,8 @@ from streamfn.connectors.log import TopicInfo
 from streamfn.errors import LogError
 from streamfn.record import TopicPartition
 
+NEW_SETTINGS: Final = {"message.timestamp.after.max.ms"}
+"""Older brokers (before 3.6) do not know them, and take any time."""
 GONE: Final = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}
 
 
@@ -90,10 +92,11 @@ class Topics:
 
     def create(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
         """Create a topic and wait until it can be written; the same partition count is no error."""
-        new = ADMIN.NewTopic(name, partitions, self._replication_factor, config=dict(config))
-        futures = self._requests.client.create_topics([new], request_timeout=REQUEST_TIMEOUT_S)
         wrong = f"topic {name!r} cannot be created"
-        answer = self._requests.answers(futures, wrong)[name]
+        answer = self._create(name, partitions, config, wrong)
+        if isinstance(answer, KafkaError) and answer.code() == KafkaError.INVALID_CONFIG:
+            known = {key: value for key, value in config.items() if key not in NEW_SETTINGS}
+            answer = self._create(name, partitions, known, wrong)
         if isinstance(answer, KafkaError) and answer.code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise self._requests.refused(answer, wrong)
         self._requests.until(lambda: self._has_leaders(name), f"topic {name!r} does not get ready")
@@ -105,6 +108,11 @@ class Topics:
             )
             raise LogError(message)
         return found
+
+    def _create(self, name: str, partitions: int, config: Mapping[str, str], wrong: str) -> Any:
+        new = ADMIN.NewTopic(name, partitions, self._replication_factor, config=dict(config))
+        futures = self._requests.client.create_topics([new], request_timeout=REQUEST_TIMEOUT_S)
+        return self._requests.answers(futures, wrong)[name]
 
     def _has_leaders(self, name: str, partitions: int = 1) -> bool:
         topic = self.describe([name]).get(name)

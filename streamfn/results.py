@@ -88,7 +88,7 @@ def decoded(
 
 def partitions_of(log: Log, topic: str) -> list[TopicPartition]:
     """Return the partitions of a topic; of one that does not exist, none."""
-    info = log.topics().get(topic)
+    info = log.topics([topic]).get(topic)
     return [TopicPartition(topic, number) for number in range(info.partitions if info else 0)]
 
 

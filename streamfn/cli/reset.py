@@ -13,7 +13,7 @@ import typer
 
 from streamfn.cli.console import say
 from streamfn.cli.options import STATE_DIR, AppOption, Broker, KafkaConfig, StateDir
-from streamfn.errors import ConfigError
+from streamfn.errors import ConfigError, LogError
 
 if TYPE_CHECKING:
     from streamfn.cli.place import Place
@@ -170,8 +170,13 @@ def _carry_out(place: "Place", log: "Log", directory: "StateDirectory", work: Wo
     make_folder(directory.path)
     write_file(mark, "streamfn reset is at work; if it died, run it again\n")
     directory.wipe_all()
-    for name in work.deleted:
-        log.delete_topic(name)
+    for number, name in enumerate(work.deleted):
+        try:
+            log.delete_topic(name)
+        except LogError as error:
+            if number == 0 and not error.retriable:  # no right to it: nothing is half done
+                mark.unlink()
+            raise
     log.open_producer()
     log.begin()
     log.send_offsets({source: Committed(at, "") for source, at in work.positions.items()})
@@ -228,8 +233,41 @@ def _one_topic(place: "Place", log: "Log", topic: str, *, yes: bool) -> None:
     }
     say(f"reset deletes topic {topic}: {means[purpose_of(place.application, topic)]}")
     _ask(yes)
+    if purpose_of(place.application, topic) == "changelog":
+        _forget_changelog(place, log, topic)
     log.delete_topic(topic)
     say(f"topic {topic} is deleted; the next run makes it anew")
+
+
+def _forget_changelog(place: "Place", log: "Log", topic: str) -> None:
+    """Have the committed positions know no more of a store: else the next run stops, as for loss.
+
+    They stay where they are; what else they know stays too.
+    """
+    from streamfn.connectors.log import Committed
+    from streamfn.engine.marks import mark_of, without, written
+    from streamfn.results import partitions_of
+
+    planned = place.plan(log)
+    if planned is None and place.config.broker:
+        message = (
+            "reset of a store on a Kafka needs --app; only the program tells which inputs go with "
+            "it; give it too"
+        )
+        raise ConfigError(message)
+    store = topic.removeprefix(f"{place.application}-").removesuffix("-changelog")
+    sources = [s for name in place.topics(log, planned) for s in partitions_of(log, name)]
+    found = log.committed(sources)
+    log.open_producer()
+    log.begin()
+    log.send_offsets(
+        {
+            source: Committed(at.offset, written(without(mark_of(at), store)))
+            for source, at in found.items()
+            if at.metadata
+        }
+    )
+    log.commit()
 
 
 def _ask(yes: bool) -> None:

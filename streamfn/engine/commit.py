@@ -91,7 +91,8 @@ class Committer:
         self._log, self._clock, self._metrics = log, clock, metrics
         self._beat, self._stopping = beat, stopping
         self._patience_s = float("inf") if config.broker else COMMIT_DEADLINE_S
-        self._incarnation = random.token()
+        self._random = random
+        self._incarnation = self._random.token()
         self._sequence = 0
         self.waiting_for = ""
         """What a call is being retried for; "" when nothing is."""

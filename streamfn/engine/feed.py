@@ -70,13 +70,15 @@ class FeedTask:
         begin = self._log.begin_offsets([self.topic])[self.topic]
         self._sequence = end
         near = max(begin, end - 100)
-        return self._last(near, end) or self._last(begin, near)  # aborted ones may lie in between
+        found = self._last(near, end) or self._last(begin, near)  # aborted ones may lie in between
+        return found[0] if found else None
 
-    def _last(self, start: int, end: int) -> bytes | None:
-        last: bytes | None = None
+    def _last(self, start: int, end: int) -> tuple[bytes | None] | None:
+        """Return the last value in a range, which may be a tombstone, or None if there is none."""
+        last: tuple[bytes | None] | None = None
         give_up_s = self._clock.monotonic_s() + READ_DEADLINE_S
         for batch in self._log.read(self.topic, start, end):
-            last = batch.values[-1] if len(batch) else last
+            last = (batch.values[-1],) if len(batch) else last
             if self._clock.monotonic_s() > give_up_s:
                 message = f"position of feed {self.feed.name!r} cannot be read to its end, {end}"
                 raise LogError(message, retriable=True)

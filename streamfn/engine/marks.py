@@ -4,12 +4,17 @@
 that is not ours (a tool has set the group's offsets) reads as an empty mark, never as an error.
 """
 
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Final
+
 import msgspec
 
 from streamfn.connectors.log import Committed
 
-METADATA_BYTES_MAX = 1_000
-"""Five times as much fails every commit on a broker."""
+CHANGELOGS_MAX: Final = 60
+"""Of a task with more stores the mark does not tell of them: 5 kB would fail every commit."""
+DIGITS: Final = 6
 
 
 class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -19,6 +24,8 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     stream_time_ms: int = -1
     at_end: bool = False
     """Of a feed: all its rows are in the log."""
+    changelogs: tuple[str, ...] = ()
+    """Of a task: which topics hold its state, one short text a store; see ``changelogs_of``."""
 
 
 def written(mark: Mark) -> str:
@@ -34,6 +41,33 @@ def mark_of(committed: Committed | None) -> Mark:
         return msgspec.json.decode(committed.metadata, type=Mark)
     except msgspec.MsgspecError:
         return Mark()
+
+
+def changelogs_of(ids: Mapping[str, str]) -> tuple[str, ...]:
+    """Say in short which topic, by its id, is the changelog of each store."""
+    said = (f"{_short(store)}{_short(topic_id)}" for store, topic_id in sorted(ids.items()))
+    return tuple(said) if len(ids) <= CHANGELOGS_MAX else ()
+
+
+def made_anew(marks: Iterable[Mark], ids: Mapping[str, str]) -> list[str]:
+    """Return the stores whose changelog is not the one that the marks know: its records are gone.
+
+    A store that the marks do not know is new.
+    """
+    known = {each[:DIGITS]: each[DIGITS:] for mark in marks for each in mark.changelogs}
+    return [
+        s for s, topic_id in ids.items() if known.get(_short(s), "") not in ("", _short(topic_id))
+    ]
+
+
+def without(mark: Mark, store: str) -> Mark:
+    """Return a mark that does not know of a store, whose changelog may then be deleted."""
+    kept = tuple(each for each in mark.changelogs if not each.startswith(_short(store)))
+    return msgspec.structs.replace(mark, changelogs=kept)
+
+
+def _short(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:DIGITS]
 
 
 def token_of(committed: Committed | None) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from streamfn.clock import Clock
 from streamfn.config import Config
 from streamfn.connectors.log import Committed, Log
-from streamfn.engine.marks import token_of
+from streamfn.engine.marks import changelogs_of, made_anew, mark_of, token_of
 from streamfn.engine.task import Task
 from streamfn.errors import LogError, SerdeError, StateCorruptedError, StateTypeError, StopError
 from streamfn.metrics import Metrics
@@ -47,6 +47,7 @@ class Restore:
             name: TopicPartition(task.plan.changelog(name), task.partition)
             for name in task.subtopology.stores
         }
+        self._ids = self._known_ids()
         self._ends = log.end_offsets(self._changelogs.values())
         self._started_s = clock.monotonic_s()
         self._reads: list[tuple[str, Iterator[Batch], bool]] = []
@@ -75,6 +76,26 @@ class Restore:
         ]
         lost = any(log.end_offsets(changelogs).values()) and not log.committed(task.sources)
         return [source.topic for source in task.sources] if lost else []
+
+    def _known_ids(self) -> dict[str, str]:
+        """Return the id of each store's changelog.
+
+        Raises:
+            StopError: one was deleted since and made anew: the state would be lost without a word.
+        """
+        topics = self._log.topics(each.topic for each in self._changelogs.values())
+        ids = {name: topics[tp.topic].id for name, tp in self._changelogs.items()}
+        lost = made_anew(map(mark_of, self._committed.values()), ids)
+        if lost:
+            names = ", ".join(str(self._changelogs[store]) for store in lost)
+            message = (
+                f"changelog {names} is not the one that the state of task {self.task.name!r} went "
+                "to; it was deleted and made anew; start over: streamfn reset, or accept that "
+                f"store {lost[0]!r} is empty: streamfn reset --store {lost[0]}"
+            )
+            raise StopError(message)
+        self.task.changelogs = changelogs_of(ids)
+        return ids
 
     # what is there
     def _prepare(self) -> None:
@@ -141,15 +162,13 @@ class Restore:
         return bool({**ours, "changelogs": known} == old)
 
     def _identity(self) -> bytes:
-        topics = self._log.topics(each.topic for each in self._changelogs.values())
         facts: dict[str, Any] = {
             "format": FORMAT_VERSION,
             "application": self.task.plan.application,
             "cluster": self._log.cluster_id,
         }
-        known = {name: topics[tp.topic].id for name, tp in self._changelogs.items()}
         old = json.loads(self.task.home.store.meta().get("identity", b"{}")).get("changelogs", {})
-        facts["changelogs"] = dict(sorted({**old, **known}.items()))
+        facts["changelogs"] = dict(sorted({**old, **self._ids}.items()))
         return json.dumps(facts, sort_keys=True).encode()
 
     def _check_types(self, meta: Mapping[str, bytes]) -> None:

@@ -93,6 +93,8 @@ class Task:
             self.name, partition, sub, open_levels(sub, home.store, undo), undo, metrics, clock,
             partition_of,
         )  # fmt: skip
+        self.changelogs: tuple[str, ...] = ()
+        """Which topics hold the state, for the mark of a transaction."""
         self._failures = Failures(self.scope, plan)
         self.compiled: Compiled = compile_task(self.scope, generated=generated)
         self.condemned: dict[tuple[TopicPartition, int], Exception] = {}
@@ -276,7 +278,7 @@ class Task:
 
     def offsets(self, token: str) -> dict[TopicPartition, Committed]:
         """Positions of all inputs, each with the token of the transaction and stream time."""
-        text = written(Mark(token, self.scope.stream_time_ms))
+        text = written(Mark(token, self.scope.stream_time_ms, changelogs=self.changelogs))
         return {source: Committed(self.positions[source], text) for source in self.sources}
 
     def committed(self, token: str, ends: dict[TopicPartition, int]) -> None:

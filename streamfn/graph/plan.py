@@ -28,6 +28,9 @@ from streamfn.graph.topology import (
 )
 from streamfn.serde import as_key_serde, as_serde
 
+TIMES_AHEAD = "message.timestamp.after.max.ms"
+"""Records bear their input's time: an internal topic takes what the user's topics have taken."""
+
 
 @dataclass(frozen=True, slots=True)
 class Subtopology:
@@ -283,9 +286,7 @@ def _sized(
 
 
 def topics_of(topology: Topology) -> set[str]:
-    """Names of the topics whose partition counts ``plan`` wants to know: the user's, and those of
-    repartitions.
-    """
+    """Topics whose partition counts ``plan`` wants to know: the user's, and those in between."""
     return {*user_topics(topology), *_cut(topology, [])[1]}
 
 
@@ -371,8 +372,8 @@ def user_topics(topology: Topology) -> dict[str, TopicSpec]:
 def _internal(
     topology: Topology, subs: Iterable[Subtopology], repartitions: Mapping[str, Repartition]
 ) -> Iterable[InternalTopic]:
-    forever = {"retention.ms": "-1"}
-    compact = {"cleanup.policy": "compact", **forever}
+    forever = {"retention.ms": "-1", "retention.bytes": "-1", TIMES_AHEAD: str(2**63 - 1)}
+    compact = {"cleanup.policy": "compact", "retention.ms": "-1"}
     for sub in subs:
         for node in sub.sources:
             if node.internal:

@@ -57,6 +57,15 @@ class Client:
         """Delete a topic."""
         self._client.delete_topics([topic])[topic].result(PATIENCE_S)
 
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """Delete the records before an offset."""
+        place = self._kafka.TopicPartition(topic, partition, before)
+        self._client.delete_records([place])[place].result(PATIENCE_S)
+
+    def delete_group(self, group: str) -> None:
+        """Delete a group without members, and its positions."""
+        patiently(lambda: self._client.delete_consumer_groups([group])[group].result(ANSWER_S))
+
     def topics(self) -> dict[str, int]:
         """All topics with their partition counts."""
         found = patiently(lambda: self._client.list_topics(timeout=ANSWER_S).topics)
@@ -100,6 +109,12 @@ class Client:
                 raise
             found = places
         return {f"{place.topic}[{place.partition}]": max(place.offset, -1) for place in found}
+
+    def commit(self, group: str, topic: str, partition: int, offset: int) -> None:
+        """Commit a position of a group that has no members."""
+        place = self._kafka.TopicPartition(topic, partition, offset)
+        wanted = self._kafka.ConsumerGroupTopicPartitions(group, [place])
+        self._client.alter_consumer_group_offsets([wanted])[group].result(PATIENCE_S)
 
     def configure_group(self, group: str, settings: Mapping[str, str]) -> None:
         """Set what the broker keeps for a group of the new protocol."""

@@ -11,7 +11,6 @@ from streamfn.clock import SystemClock
 from streamfn.connectors.kafka import KafkaLog
 from streamfn.connectors.log import Committed, Log
 from streamfn.errors import (
-    AbortedError,
     FencedError,
     LogError,
     RefusedError,
@@ -303,21 +302,6 @@ def test_at_least_once_tells_of_rows_that_failed(open_log: OpenLog, source: Topi
         append(log, source.topic, None, [(b"k", b"v", ahead_ms), *numbered(0, 3)])
     log.open_producer()
     append(log, source.topic, 1, numbered(0, 3))
-
-
-def test_at_least_once_refuses_positions_of_a_stranger(
-    open_log: OpenLog, source: TopicPartition
-) -> None:
-    """Who is no member of a group that has members commits nothing."""
-    member, stranger = open_log(), open_log(exactly_once=False)
-    join(member, source.topic, 1)
-    stranger.join(source.topic, 1, Listening())
-    stranger.open_producer()
-    stranger.begin()
-    stranger.send_offsets({source: Committed(1, "")})
-    with pytest.raises(AbortedError):
-        stranger.commit()
-    assert member.committed([source]) == {}
 
 
 def test_a_large_transaction_has_no_report_for_each_row(log: Log, source: TopicPartition) -> None:

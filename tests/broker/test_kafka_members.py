@@ -18,7 +18,6 @@ from tests.unit.log_contract import (
     Listening,
     append,
     columns,
-    everything,
     join,
     numbered,
     poll_to_the_end,
@@ -213,10 +212,10 @@ def test_a_lost_token_topic_stops_the_member(open_log: OpenLog, log: Log, name: 
     poll_all_until([member], lambda: member.tokens == {0, 1})
     member.log.verify_membership()
     log.delete_topic(f"{name}-tasks")
-    with pytest.raises(StopError, match="is gone.*stop all workers"):
+    with pytest.raises(StopError, match=r"is gone.*stop all workers"):
         member.log.verify_membership()
     log.create_topic(f"{name}-tasks", 2, {})
-    with pytest.raises(StopError, match="made anew.*stop all workers"):
+    with pytest.raises(StopError, match=r"made anew.*stop all workers"):
         member.log.verify_membership()
 
 

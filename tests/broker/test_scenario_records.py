@@ -9,7 +9,7 @@ import pytest
 
 from tests.broker.feeder import Feeder
 from tests.broker.programs import BAD, BIG
-from tests.broker.truth import by_key
+from tests.broker.truth import by_key, check_regrouped
 from tests.broker.world import World, world_of
 from tests.kafka_settings import Address
 
@@ -87,6 +87,20 @@ def test_record_that_stops_the_worker(
         world.start("skipping", on_error="skip")
         world.finish(3)
         assert by_key(world.seen()) == {"k": expected(kinds)}
+
+
+def test_times_ahead_where_topics_allow_them(broker: Address, name: str, tmp_path: Path) -> None:
+    """What the user's topics allow, repartition topics and changelogs allow as well."""
+    with world_of(broker, name, tmp_path, "regrouping", topics=()) as world:
+        world.create("in", 2, ANY_TIME)
+        world.create("out", 2, ANY_TIME)
+        feeder = world.feeder()
+        for number in range(10):
+            write(feeder, "ahead" if number % 3 else "good", number)
+        feeder.flush()
+        world.start()
+        inputs = world.finish()
+        check_regrouped(inputs, world.seen(), world.changelog("count-seen"))
 
 
 def rights_of(name: str) -> list[tuple[str, str, bool, str]]:

@@ -85,6 +85,7 @@ def test_idle_partition_outlives_the_retention_of_offsets(
         idle.write(7)
         world.wait_answers(7)
         partition = world.seen("in")[0].partition
+        world.client.commit("nobody", f"{name}-in", partition, 7)
         busy = next(f"k{n}" for n in range(1, 99) if world.partition_of(f"k{n}", 2) != partition)
         feeder, until_s = world.feeder(), time.monotonic() + 66
         while time.monotonic() < until_s:
@@ -93,6 +94,7 @@ def test_idle_partition_outlives_the_retention_of_offsets(
             time.sleep(0.5)
         place = f"{name}-in[{partition}]"
         assert world.client.committed(name, [f"{name}-in"])[place] == 7
+        assert world.client.committed("nobody", [f"{name}-in"])[place] == -1, "it does expire"
         idle.write(3)
         inputs = world.finish()
         assert by_key(world.seen())["k0"][-1].startswith("10 ")

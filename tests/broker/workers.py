@@ -185,12 +185,14 @@ class Workers:
         self.all.append(process)
         return process
 
-    def supervise(self, name: str, workers: int, *options: str) -> Process:
+    def supervise(
+        self, name: str, workers: int, *options: str, arguments: tuple[str, ...] = ()
+    ) -> Process:
         """Start ``streamfn run --workers``."""
         job = self.job
         command = [sys.executable, "-m", "streamfn", "run", "tests.broker.supervised:app"]
         command += ["--state-dir", job.state_dir, "--broker", job.broker]
-        command += ["--workers", str(workers)]
+        command += ["--workers", str(workers), *arguments]
         for option in (*job.config, *options):
             command += ["-o", option]
         environment = {**os.environ, JOB: json.dumps(job.as_dict())}

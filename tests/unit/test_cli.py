@@ -3,10 +3,13 @@
 import gc
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from streamfn.cli.settings_help import meanings
+from streamfn.config import Config
 from tests.unit.cli_shell import TEXTS, Shell, open_shell, rows_of
 
 
@@ -106,6 +109,20 @@ def test_run_refuses_settings(shell: Shell, words: list[str], said: str) -> None
     """A setting that is wrong or not there yet is one line, before anything is made."""
     assert said in shell.fails("run", shell.program(), *words, code=4)
     assert not Path(".streamfn").exists()
+
+
+def test_run_lists_settings(shell: Shell) -> None:
+    """Each with its default and what it means, and no program is needed to be right for it."""
+    text = shell("run", "nosuch.py", "-o", "help").stdout
+    for field in fields(Config):
+        assert field.name in text or field.name == "client_settings"
+        assert meanings()[field.name]
+    assert "kafka.NAME" in text
+
+
+def test_worker_is_not_for_people(shell: Shell) -> None:
+    """It is not in the help, and says what to use instead."""
+    assert "worker " not in shell("--help").stdout.partition("Commands:")[2]
 
 
 def test_run_refuses_a_folder_without_rights(shell: Shell) -> None:

@@ -1,86 +1,32 @@
-"""Every code block of the README and the docs runs: commands print what the page shows."""
+"""Every code block of the README and the docs runs: commands print what the page shows.
 
+Those that need a Kafka are run by ``tests/broker/test_docs_kafka.py``.
+"""
+
+import ast
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
-PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NAME = re.compile(r"# ([\w./]+)\n")
+from streamfn.cli.errors import EXIT_CODES
+from streamfn.metrics import Metrics
+from tests.pages import PAGES, ROOT, Block, blocks, check_session, play
 
-
-class Block(NamedTuple):
-    """One fenced block of a page."""
-
-    language: str
-    text: str
-    line: int
-
-
-def blocks(page: str) -> list[Block]:
-    """Read the fenced blocks of a page."""
-    text = (ROOT / page).read_text()
-    return [Block(m[1], m[2], text.count("\n", 0, m.start()) + 1) for m in BLOCK.finditer(text)]
-
-
-def write(block: Block, folder: Path) -> bool:
-    """Write a block that begins with a file's name; JSON has no comments, so that line goes."""
-    name = NAME.match(block.text)
-    if name is None:
-        return False
-    text = block.text[name.end() :] if block.language == "json" else block.text
-    (folder / name[1]).write_text(text)
-    return True
-
-
-def run(command: str, folder: Path) -> str:
-    """Run a command as a reader would, ``streamfn`` being this tree's."""
-    words = command.split("#")[0].strip()
-    words = re.sub(r"^streamfn\b", f"{sys.executable} -m streamfn", words)
-    words = re.sub(r"^(pytest|python)\b", f"{sys.executable} -m pytest", words)
-    done = subprocess.run(
-        words,
-        shell=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return done.stdout
-
-
-def check_session(block: Block, folder: Path, page: str) -> int:
-    """Run a console block; each line below a command must appear in what it prints."""
-    printed, shown = "", 0
-    for line in block.text.splitlines():
-        if line.startswith("$ make "):
-            printed = ""
-        elif line.startswith("$ "):
-            printed = run(line[2:], folder)
-        elif line.strip() and line.strip() != "…":
-            shown += 1
-            words = " ".join(line.split())
-            assert words in " ".join(printed.split()), f"{page}:{block.line}: {line!r}\n{printed}"
-    return shown
+LOG_CALLS: Final = ("info", "warning", "error", "exception", "critical")
+LOGGERS: Final = ("log", "log_", "LOGGER")
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_page(page: str, tmp_path: Path) -> None:
     """The page's files can be written, its commands print what it says, its tests pass."""
-    for block in blocks(page):
-        if block.language == "console":
-            check_session(block, tmp_path, page)
-        elif block.language in ("python", "json"):
-            assert write(block, tmp_path), f"{page}:{block.line}: begin with '# file name'"
+    play(page, tmp_path, lambda block: not block.needs_broker)
     for test in sorted(tmp_path.glob("test_*.py")):
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test.name],
@@ -103,4 +49,40 @@ def test_readme_tour_is_checked() -> None:
 def test_a_wrong_output_is_found(tmp_path: Path) -> None:
     """The check can fail."""
     with pytest.raises(AssertionError, match="hello"):
-        check_session(Block("console", "$ echo bye\nhello\n", 1), tmp_path, "page")
+        check_session(Block("page", "console", "$ echo bye\nhello\n", 1), tmp_path)
+
+
+def operations() -> str:
+    """The page for operators, in one line."""
+    return " ".join((ROOT / "docs/operations.md").read_text().split())
+
+
+def log_texts() -> Iterator[tuple[str, str]]:
+    """Each fixed text of a log call of the library, with its place."""
+    for folder in ("streamfn", "connectors", "state"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and node.func.attr in LOG_CALLS
+                    and isinstance(node.func.value, ast.Name)
+                    and node.func.value.id in LOGGERS
+                    and isinstance(node.args[0], ast.Constant)
+                ):
+                    for text in re.split(r"%[.\d]*[a-z]", str(node.args[0].value)):
+                        yield f"{path.name}:{node.lineno}", text.strip(" :,")
+
+
+def test_each_log_line_is_explained() -> None:
+    """What the engine and the connectors can write stands in the page for operators."""
+    page, texts = operations(), list(log_texts())
+    assert len(texts) > 20
+    assert [(at, text) for at, text in texts if len(text) > 3 and text not in page] == []
+
+
+def test_each_metric_and_exit_code_is_explained() -> None:
+    """None is added without a word on what it means."""
+    page = operations()
+    assert [each.name for each in fields(Metrics) if f"`{each.name}`" not in page] == []
+    assert [code for code in EXIT_CODES if not re.search(rf"\| {code}[ ,]", page)] == []

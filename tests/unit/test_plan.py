@@ -303,7 +303,9 @@ def test_names_of_topics_and_of_the_plan() -> None:
     assert planned.dead_letter_topic in internal(planned, "dead letters")
     configs = {topic.purpose: dict(topic.config) for topic in planned.internal_topics}
     assert configs["changelog"] == {"cleanup.policy": "compact", "retention.ms": "-1"}
-    assert configs["repartition"] == configs["dead letters"] == {"retention.ms": "-1"}
+    forever = configs["repartition"]
+    assert forever == configs["dead letters"]
+    assert (forever["retention.ms"], forever["retention.bytes"]) == ("-1", "-1")
 
 
 def test_subtopologies_have_names_of_their_own() -> None:

@@ -7,6 +7,8 @@ import pytest
 
 import streamfn as sf
 from streamfn.clock import CountingRandom
+from streamfn.connectors.log import Committed
+from streamfn.engine import marks
 from streamfn.errors import StateCorruptedError, StopError
 from streamfn.record import TopicPartition
 from streamfn.state.directory import StateDirectory
@@ -25,6 +27,7 @@ from tests.unit.restore_world import (
     written,
 )
 
+A0 = TopicPartition("in", 0)
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
@@ -111,13 +114,27 @@ def test_a_store_of_another_log_is_wiped() -> None:
     assert "another" in check_wiped(take).homes.wiped[0][1]
 
 
-def test_a_store_of_a_changelog_made_anew_is_wiped() -> None:
-    """Its offsets mean other records."""
+def test_a_changelog_made_anew_is_an_error() -> None:
+    """The state would begin at nothing, without a word."""
+    world = level()
+    world.inner.delete_topic(CHANGELOG)
+    with pytest.raises(StopError, match="deleted and made anew.*reset --store count-total"):
+        world.settle()
 
-    def recreate(world: World) -> None:
+
+def test_a_store_of_a_changelog_that_was_reset_is_wiped() -> None:
+    """``streamfn reset --store`` has the positions forget the changelog; its offsets mean others."""
+
+    def reset(world: World) -> None:
+        at = world.inner.committed([A0])[A0]
+        mark = marks.without(marks.mark_of(at), "count-total")
+        world.inner.open_producer()
+        world.inner.begin()
+        world.inner.send_offsets({A0: Committed(at.offset, marks.written(mark))})
+        world.inner.commit()
         world.inner.delete_topic(CHANGELOG)
 
-    assert "another" in check_wiped(recreate).homes.wiped[0][1]
+    assert "another" in check_wiped(reset).homes.wiped[0][1]
 
 
 def test_a_restore_that_was_not_finished_is_begun_anew() -> None:
