@@ -51,7 +51,7 @@ class KafkaLog:
         self._exactly_once, self._create_tokens = exactly_once, create_token_topic
         requests = Requests(self._clients.admin, self._connection, clock)
         self._topics = Topics(requests, replication_factor)
-        self._offsets = Offsets(requests, self._topics.width)
+        self._offsets = Offsets(requests, self._topics.width, self._clients.asker)
         make = partial(self._clients.transactional, transactional_id) if exactly_once else None
         self._output = Output(
             make, self._clients.plain, self._topics.width, self._offsets.ends, self._connection,
@@ -274,6 +274,7 @@ class KafkaLog:
         try:
             self.leave()
         finally:
+            self._offsets.close()
             for reader in self._readers:
                 reader.close()
             self._readers.clear()

@@ -50,6 +50,11 @@ class Clients:
         settings = self._watched(self._settings.of("reader"), **{"group.id": "streamfn-read"})
         return self._settings.make(lambda: Consumer(settings, logger=self._logger))
 
+    def asker(self, group: str) -> Consumer:
+        """Make a consumer that asks for a group's positions and is no member of it."""
+        settings = self._watched(self._settings.of("reader"), **{"group.id": group})
+        return self._settings.make(lambda: Consumer(settings, logger=self._logger))
+
     def transactional(self, transactional_id: str) -> Producer:
         """Make a producer with transactions."""
         settings = self._watched(

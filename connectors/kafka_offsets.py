@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from streamfn.connectors.kafka_errors import LEADER_MOVED
+from streamfn.connectors.kafka_errors import LEADER_MOVED, kafka_error
 from streamfn.connectors.kafka_requests import ADMIN, REQUEST_TIMEOUT_S, Requests
 from streamfn.connectors.log import Committed
 from streamfn.errors import LogError
@@ -24,11 +24,27 @@ MISSING: Final = {
 }
 
 
+AGAIN: Final = {
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+}
+ASK_TIMEOUT_S: Final = 3.0
+
+
 class Offsets:
     """Offsets, and the cluster that they are of."""
 
-    def __init__(self, requests: Requests, width: Callable[[str], int]) -> None:
-        self._requests, self._width = requests, width
+    def __init__(
+        self,
+        requests: Requests,
+        width: Callable[[str], int],
+        make_asker: Callable[[str], Consumer],
+    ) -> None:
+        self._requests, self._width, self._make_asker = requests, width, make_asker
+        self._asker: Consumer | None = None
+        self._asked_group = ""
         self._cluster_id = ""
 
     def cluster_id(self) -> str:
@@ -95,36 +111,51 @@ class Offsets:
     def committed(
         self, group: str, sources: Iterable[TopicPartition]
     ) -> dict[TopicPartition, Committed]:
-        """Return the stable committed positions; pending transactions are waited for."""
+        """Return the stable committed positions; pending transactions are waited for.
+
+        They are asked for by a consumer that is no member: a member's own epoch may be stale. An
+        admin client would end the process if a broker came back while it asks (2.16.1).
+        """
         asked = [KafkaPartition(source.topic, source.partition) for source in sources]
+        if not asked:
+            return {}
         wrong = f"committed positions of {group!r} cannot be read"
         deadline_s = self._requests.clock.monotonic_s() + REQUEST_TIMEOUT_S
-        while asked:
-            futures = self._requests.client.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group, asked)],
-                require_stable=True,
-                request_timeout=REQUEST_TIMEOUT_S,
-            )
-            answer = self._requests.answers(futures, wrong)[group]
-            errors = [answer] if isinstance(answer, KafkaError) else _errors(answer)
-            if not errors:
-                return _positions(answer)
-            if errors[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return {}
-            unstable = errors[0].code() == KafkaError.UNSTABLE_OFFSET_COMMIT
-            if not unstable or self._requests.clock.monotonic_s() > deadline_s:
-                raise self._requests.refused(errors[0], wrong)
+        while True:
+            error, found = self._ask(group, asked)
+            if error is None:
+                return _positions(found)
+            again = error.code() in AGAIN and self._requests.clock.monotonic_s() < deadline_s
+            if not again:
+                raise self._requests.refused(error, wrong)
             self._requests.clock.sleep(0.02)
-        return {}
+
+    def _ask(
+        self, group: str, asked: list[KafkaPartition]
+    ) -> tuple[KafkaError | None, list[KafkaPartition]]:
+        """Ask once, of a client that is replaced if it gets no answer."""
+        if self._asker is None or self._asked_group != group:
+            self.close()
+            self._asker, self._asked_group = self._make_asker(group), group
+        try:
+            found: list[KafkaPartition] = self._asker.committed(asked, timeout=ASK_TIMEOUT_S)
+        except KafkaException as exception:
+            self._asker.poll(0)  # has errors of connections told
+            self.close()
+            return kafka_error(exception), []
+        self._requests.connection.answered()
+        return next((where.error for where in found if where.error is not None), None), found
+
+    def close(self) -> None:
+        """Let go of the client that asks for positions."""
+        if self._asker is not None:
+            self._asker.close()
+        self._asker = None
 
 
-def _errors(answer: Any) -> list[KafkaError]:
-    return [where.error for where in answer.topic_partitions if where.error is not None]
-
-
-def _positions(answer: Any) -> dict[TopicPartition, Committed]:
+def _positions(found: Iterable[KafkaPartition]) -> dict[TopicPartition, Committed]:
     return {
         TopicPartition(where.topic, where.partition): Committed(where.offset, where.metadata or "")
-        for where in answer.topic_partitions
+        for where in found
         if where.offset >= 0
     }

@@ -34,8 +34,10 @@ class Client:
     """Kafka's administration at one address."""
 
     def __init__(self, address: Address) -> None:
-        settings = {"log_level": 0, "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 300}
-        self._client: Any = administration.AdminClient({**address.client(), **settings})
+        quiet = {"log_level": 0, "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 300}
+        self._settings = {**address.client(), **quiet}
+        self._client: Any = administration.AdminClient(self._settings)
+        self._onlookers: dict[str, Any] = {}
         self._kafka: Any = kafka
         self._administration: Any = administration
 
@@ -80,13 +82,11 @@ class Client:
         return patiently(lambda: self._ends(topic))
 
     def _ends(self, topic: str) -> dict[int, int]:
-        latest = self._administration.OffsetSpec.latest()
-        asked = self._client.list_offsets(
-            {self._kafka.TopicPartition(topic, n): latest for n in self.partitions(topic)},
-            isolation_level=self._kafka.IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=ANSWER_S,
-        )
-        return {p.partition: future.result(PATIENCE_S).offset for p, future in asked.items()}
+        ends: dict[int, int] = {}
+        for number in self.partitions(topic):
+            place = self._kafka.TopicPartition(topic, number)
+            ends[number] = self._onlooker("").get_watermark_offsets(place, timeout=ANSWER_S)[1]
+        return ends
 
     def committed(self, group: str, topics: Iterable[str]) -> dict[str, int]:
         """The stable committed positions of a group, by ``topic[partition]``; -1 without one."""
@@ -98,17 +98,30 @@ class Client:
             for topic in topics
             for number in self.partitions(topic)
         ]
-        wanted = self._kafka.ConsumerGroupTopicPartitions(group, places)
-        asked = self._client.list_consumer_group_offsets(
-            [wanted], require_stable=True, request_timeout=ANSWER_S
-        )
-        try:
-            found = asked[group].result(PATIENCE_S).topic_partitions or places
-        except kafka.KafkaException as error:
-            if error.args[0].code() != kafka.KafkaError.GROUP_ID_NOT_FOUND:
-                raise
-            found = places
+        found = self._onlooker(group).committed(places, timeout=ANSWER_S)
+        assert not [place for place in found if place.error is not None], found
         return {f"{place.topic}[{place.partition}]": max(place.offset, -1) for place in found}
+
+    def _onlooker(self, group: str) -> Any:
+        """A consumer that joins nothing; with a group it reads positions, without one true ends.
+
+        An AdminClient could tell both, but librdkafka 2.16 fails an assertion if its broker comes
+        back while it waits.
+        """
+        if group not in self._onlookers:
+            settings = {
+                "group.id": group or "onlooker",
+                "isolation.level": "read_committed" if group else "read_uncommitted",
+                "enable.auto.commit": False,
+            }
+            self._onlookers[group] = self._kafka.Consumer({**self._settings, **settings})
+        return self._onlookers[group]
+
+    def close(self) -> None:
+        """Let all clients go."""
+        for onlooker in self._onlookers.values():
+            onlooker.close()
+        self._onlookers.clear()
 
     def commit(self, group: str, topic: str, partition: int, offset: int) -> None:
         """Commit a position of a group that has no members."""

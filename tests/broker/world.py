@@ -39,6 +39,7 @@ class World(Workers):
         super().__init__(job, folder)
         self.address, self._stack = address, stack
         self.client = Client(address)
+        stack.callback(self.client.close)
         self._readers: dict[str, Reader] = {}
 
     def create(
