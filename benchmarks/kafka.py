@@ -154,7 +154,7 @@ class Bench:
             headings = ("side", "commit interval", "records", "p50", "p99", "longest")
             yield title, headings, report.latency_rows(self.latencies)
         if self.restores:
-            headings = ("changelog records", "k/CPU-s", "range", "k/s", "range", "MB")
+            headings = ("changelog records", "k/CPU-s", "range", "k/s", "range")
             title = f"restore of {COUNT_LARGE.keys:,} keys, {COUNT_LARGE.partitions} partitions"
             yield title, headings, report.restore_rows(self.restores)
 

@@ -140,9 +140,11 @@ class Offsets:
         try:
             found: list[KafkaPartition] = self._asker.committed(asked, timeout=ASK_TIMEOUT_S)
         except KafkaException as exception:
-            self._asker.poll(0)  # has errors of connections told
+            said = self._asker.poll(0)  # has errors of connections told, and missing rights
             self.close()
-            return kafka_error(exception), []
+            reason = said.error() if said is not None else None
+            error = kafka_error(exception)
+            return (reason if reason is not None and reason.code() in RIGHTS else error), []
         self._requests.connection.answered()
         return next((where.error for where in found if where.error is not None), None), found
 

@@ -79,6 +79,7 @@ class Worker:
         self._transaction = Transaction(config)
         self._chores = Chores(planned, log, clock, config, self.metrics, self.caught_up)
         self._last_commit_s = self._last_store_s = clock.monotonic_s()
+        self._to_write: list[Task] = []
         self._busy = True
         self._rewind_due = self._verify_due = self._closing = False
 
@@ -361,12 +362,17 @@ class Worker:
     def _write_stores(self) -> None:
         """Write committed changes to the databases, every few commits: the changelog has them."""
         now_s = self._clock.monotonic_s()
-        due = (now_s - self._last_store_s) * 1000 >= self.config.store_interval_ms
-        if due:
+        if (now_s - self._last_store_s) * 1000 >= self.config.store_interval_ms:
             self._last_store_s = now_s
+            self._to_write = [task for task in self.assignment.running if task.unwritten]
         for task in self.assignment.running:
-            if (due and task.unwritten) or task.pending_entries > self.config.pending_entries_max:
+            if task.pending_entries > self.config.pending_entries_max:
                 task.write_store()
+        while self._to_write:  # one a round: a large one takes long enough
+            task = self._to_write.pop()
+            if task.unwritten:
+                task.write_store()
+                break
 
     # the log's listener
     def assigned(self, tokens: list[int]) -> None:

@@ -88,7 +88,7 @@ def test_sources_stay_through_rebalances(
 ) -> None:
     """Partitions that a member keeps are read on, paused ones stay paused, positions included."""
     log = open_log(settings=settings)
-    log.create_topic(name, 2, {})
+    log.create_topic(name, 2, {"retention.ms": "-1"})
     log.open_producer()
     read, paused = TopicPartition(name, 0), TopicPartition(name, 1)
     append(log, name, 1, numbered(0, 5))
@@ -132,7 +132,7 @@ def test_a_revoked_member_commits_in_time(open_log: OpenLog, name: str) -> None:
             super().revoked(tokens)
 
     log = open_log()
-    log.create_topic(name, 2, {})
+    log.create_topic(name, 2, {"retention.ms": "-1"})
     log.open_producer()
     first = Committing(log, f"{name}-group", 2)
     poll_all_until([first], lambda: first.tokens == {0, 1})
@@ -174,7 +174,7 @@ def test_a_member_that_was_given_up_commits_nothing(open_log: OpenLog, name: str
     }
     log = open_log(settings=slow)
     source = TopicPartition(name, 0)
-    log.create_topic(name, 1, {})
+    log.create_topic(name, 1, {"retention.ms": "-1"})
     stale = Member(log, f"{name}-group", 1)
     log.open_producer()
     poll_all_until([stale], lambda: stale.tokens == {0})
@@ -242,7 +242,7 @@ def test_a_token_topic_may_only_be_verified(open_log: OpenLog, log: Log, name: s
 def test_an_onlooker_makes_nothing(open_log: OpenLog, log: Log, name: str) -> None:
     """Without tokens there is no topic and no member, only the group's positions."""
     source = TopicPartition(name, 0)
-    log.create_topic(name, 1, {})
+    log.create_topic(name, 1, {"retention.ms": "-1"})
     log.open_producer()
     join(log, name, 1)
     log.begin()
@@ -319,7 +319,7 @@ def test_a_stopped_broker_is_told_with_since_when(own_broker: OwnBroker, name: s
     broker = own_broker()
     log = log_of(broker.bootstrap, consumer_session_timeout_ms="6000")
     source = TopicPartition(name, 0)
-    log.create_topic(name, 1, {})
+    log.create_topic(name, 1, {"retention.ms": "-1"})
     log.open_producer()
     member = Member(log, name, 1)
     poll_all_until([member], lambda: member.tokens == {0})

@@ -101,7 +101,7 @@ class LogContract:
     @pytest.fixture
     def source(self, log: Log, name: str) -> TopicPartition:
         """Partition 0 of a new topic with two partitions, and a producer."""
-        log.create_topic(name, 2, {})
+        log.create_topic(name, 2, {"retention.ms": "-1"})
         log.open_producer()
         return TopicPartition(name, 0)
 
