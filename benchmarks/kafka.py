@@ -151,12 +151,10 @@ class Bench:
             yield title, report.HEADINGS, report.rows(self.results)
         if self.latencies:
             title = f"end-to-end latency of the count at {PER_S:,} records/s, ms"
-            headings = ("side", "commit interval", "records", "p50", "p99", "longest")
-            yield title, headings, report.latency_rows(self.latencies)
+            yield title, report.LATENCY_HEADINGS, report.latency_rows(self.latencies)
         if self.restores:
-            headings = ("changelog records", "k/CPU-s", "range", "k/s", "range")
             title = f"restore of {COUNT_LARGE.keys:,} keys, {COUNT_LARGE.partitions} partitions"
-            yield title, headings, report.restore_rows(self.restores)
+            yield title, report.RESTORE_HEADINGS, report.restore_rows(self.restores)
 
 
 def _child(module: str, task: Task, *arguments: str) -> Figures:

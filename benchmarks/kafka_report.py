@@ -22,6 +22,8 @@ Rate = Callable[[Figures], float]
 HEADINGS = (
     "job", "keys", "p", "side", "k/CPU-s", "range", "k/s", "MB", "of loop", "range", "whole life",
 )  # fmt: skip
+LATENCY_HEADINGS = ("side", "commit interval", "records", "p50", "p99", "longest")
+RESTORE_HEADINGS = ("changelog records", "k/CPU-s", "range", "k/s", "range")
 
 
 def ratios(
@@ -102,7 +104,7 @@ def latency_rows(measured: Mapping[str, Sequence[Latency]]) -> list[list[str]]:
 
 
 def restore_rows(runs: Sequence[Figures]) -> list[list[str]]:
-    """One row: medians of the rounds. (The process also fills the changelog: no peak memory.)"""
+    """One row: medians of the rounds; no memory, as the process fills the changelog too."""
     wall = sorted(each.per_wall_s / 1e3 for each in runs)
     cpu = sorted(each.per_cpu_s / 1e3 for each in runs)
     spreads = [

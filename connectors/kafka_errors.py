@@ -171,7 +171,7 @@ class Connection:
         if code in NO_ANSWER or error.retriable():
             silent = code in SILENT and self._since_s is not None
             reason = self.silence() if silent else self.text(error)
-            message = f"{wrong}; {reason}; it is tried again: check the address and the brokers"
+            message = f"{wrong}; {reason}; check the address and the brokers"
             return LogError(message, retriable=True)
         if code in RIGHTS:
             message = f"{wrong}; {self.text(error)}; grant this user its rights on {RIGHTS[code]}"

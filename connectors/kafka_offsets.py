@@ -10,7 +10,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from streamfn.connectors.kafka_errors import LEADER_MOVED, kafka_error
+from streamfn.connectors.kafka_errors import LEADER_MOVED, RIGHTS, kafka_error
 from streamfn.connectors.kafka_requests import ADMIN, REQUEST_TIMEOUT_S, Requests
 from streamfn.connectors.log import Committed
 from streamfn.errors import LogError

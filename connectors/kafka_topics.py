@@ -17,6 +17,7 @@ from streamfn.record import TopicPartition
 
 NEW_SETTINGS: Final = {"message.timestamp.after.max.ms"}
 """Older brokers (before 3.6) do not know them, and take any time."""
+LIST_TIMEOUT_S: Final = 3.0
 GONE: Final = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}
 
 
@@ -29,7 +30,7 @@ class Topics:
     def names(self) -> set[str]:
         """Return the names of all topics but Kafka's own."""
         wrong = "topics cannot be listed"
-        deadline_s = self._requests.clock.monotonic_s() + REQUEST_TIMEOUT_S
+        deadline_s = self._requests.clock.monotonic_s() + LIST_TIMEOUT_S
         while True:
             try:
                 found = self._requests.client.list_topics(timeout=1.0)
@@ -42,13 +43,15 @@ class Topics:
                 self._requests.connection.answered()
                 return {name for name in found.topics if not name.startswith("__")}
 
-    def describe(self, names: Iterable[str]) -> dict[str, Any]:
-        """Return what is known of those of the topics that exist."""
+    def describe(self, names: Iterable[str], *, rights: bool = False) -> dict[str, Any]:
+        """Return what is known of those of the topics that exist; with our ``rights`` if asked."""
         names = sorted(set(names))
         if not names:
             return {}
         futures = self._requests.client.describe_topics(
-            TopicCollection(names), request_timeout=REQUEST_TIMEOUT_S
+            TopicCollection(names),
+            include_authorized_operations=rights,
+            request_timeout=REQUEST_TIMEOUT_S,
         )
         found: dict[str, Any] = {}
         for name, answer in self._requests.answers(
@@ -67,10 +70,17 @@ class Topics:
 
     def topics(self, names: Iterable[str]) -> dict[str, TopicInfo]:
         """Return those of the topics that exist, with their settings as far as we may see them."""
-        found = self.describe(names)
+        found = self.describe(names, rights=True)
         configs = self._configs(list(found))
         return {
-            name: TopicInfo(name, len(topic.partitions), str(topic.topic_id), configs.get(name, {}))
+            name: TopicInfo(
+                name,
+                len(topic.partitions),
+                str(topic.topic_id),
+                configs.get(name, {}),
+                frozenset(operation.name for operation in topic.authorized_operations or ())
+                or None,
+            )
             for name, topic in found.items()
         }
 

@@ -32,6 +32,8 @@ class TopicInfo:
     partitions: int
     id: str
     config: Mapping[str, str] = field(default_factory=dict[str, str])
+    may: frozenset[str] | None = None
+    """What we may do with it (READ, WRITE, ...); None: not known."""
 
 
 class Listener(Protocol):

@@ -99,15 +99,15 @@ class Levels:
         other keys: a fifth of the time of a job that meets each key a few times.
         """
         if self._complete is None:
-            found = next(self.store.scan(self.name, b"", None), None)
-            self._complete = found is None and not self.cache
-        if self._complete:
-            found = MISSING
-        elif key in self.pending:
+            first = next(self.store.scan(self.name, b"", None), None)
+            self._complete = first is None and not self.cache
+        found: Any = MISSING
+        if key in self.pending:
             found = self.pending[key]
-        else:
+        elif not self._complete:
             raw = self._read(key)
-            found = MISSING if raw is None else raw if self.mutable else self.decoded(raw)
+            if raw is not None:
+                found = raw if self.mutable else self.decoded(raw)
         self.cache[key] = found
         return found
 

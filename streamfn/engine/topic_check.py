@@ -21,11 +21,19 @@ from streamfn.record import Batch, TopicPartition
 
 log_ = logging.getLogger("streamfn")
 
-Kind = Literal["missing", "partitions", "policy", "retention", "replicas", "unknown", "unreadable"]
+Kind = Literal[
+    "missing", "rights", "partitions", "policy", "retention", "replicas", "unknown", "unreadable"
+]
 Severity = Literal["error", "warning", "hint"]
 
 NOTHING_CAME_MAX: Final = 250
 """So many empty reads (of 20 ms each, on a Kafka), and a partition's first record is not known."""
+NEEDED: Final = {
+    "changelog": ("READ", "WRITE"),
+    "repartition": ("READ", "WRITE"),
+    "position": ("READ", "WRITE"),
+    "dead letters": ("WRITE",),
+}
 DAY_MS: Final = 24 * 3_600_000
 
 
@@ -85,7 +93,7 @@ def _of_internal(
 ) -> list[TopicProblem]:
     if found is None:
         return [_missing(topic.name, "internal topic", plan)]
-    made = _of_partitions(topic, found)
+    made = [*_of_partitions(topic, found), *_of_rights(topic, found)]
     if config.broker and topic.config and not found.config:
         wrong = f"internal topic {topic.name!r} cannot be checked"
         cure = "give the right DescribeConfigs: streamfn acls lists all rights"
@@ -94,6 +102,18 @@ def _of_internal(
             TopicProblem("unreadable", topic.name, wrong, "got no settings", cure, "warning"),
         ]
     return [*made, *_of_settings(topic, found.config)]
+
+
+def _of_rights(topic: InternalTopic, found: TopicInfo) -> list[TopicProblem]:
+    """A right that is missing would look like a mistake of each record that needs it."""
+    needed = NEEDED.get(topic.purpose, ())
+    missing = [right for right in needed if found.may is not None and right not in found.may]
+    if not missing:
+        return []
+    wrong = f"internal topic {topic.name!r} cannot be used"
+    got = f"got no right to {' and '.join(right.capitalize() for right in missing)} it"
+    cure = "grant it: streamfn acls prints how"
+    return [TopicProblem("rights", topic.name, wrong, got, cure)]
 
 
 def _of_partitions(topic: InternalTopic, found: TopicInfo) -> list[TopicProblem]:

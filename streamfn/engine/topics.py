@@ -32,6 +32,8 @@ def ensure_topics(plan: Plan, log: Log, config: Config, *, create_user_topics: b
     for topic in internal:
         if topic.name not in existing:
             log.create_topic(topic.name, topic.partitions, topic.config)
+    if len(existing) < len(internal) + len(plan.user_topics):
+        _check_settings(plan, log, config)
     missing = [name for name in plan.user_topics if name not in existing]
     if missing and not create_user_topics:
         message = (

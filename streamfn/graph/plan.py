@@ -28,8 +28,12 @@ from streamfn.graph.topology import (
 )
 from streamfn.serde import as_key_serde, as_serde
 
-TIMES_AHEAD = "message.timestamp.after.max.ms"
-"""Records bear their input's time: an internal topic takes what the user's topics have taken."""
+FOREVER = {
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    "message.timestamp.after.max.ms": str(2**63 - 1),
+}
+"""Keeps all. Records bear their input's time: any that the user's topics take is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,13 +376,12 @@ def user_topics(topology: Topology) -> dict[str, TopicSpec]:
 def _internal(
     topology: Topology, subs: Iterable[Subtopology], repartitions: Mapping[str, Repartition]
 ) -> Iterable[InternalTopic]:
-    forever = {"retention.ms": "-1", "retention.bytes": "-1", TIMES_AHEAD: str(2**63 - 1)}
     compact = {"cleanup.policy": "compact", "retention.ms": "-1"}
     for sub in subs:
         for node in sub.sources:
             if node.internal:
                 width = sub.source_partitions[node.name]
-                yield InternalTopic(node.name, width, forever, "repartition")
+                yield InternalTopic(node.name, width, FOREVER, "repartition")
         for store in sub.stores:
             name = changelog_topic(topology.application, store)
             yield InternalTopic(name, sub.partitions, compact, "changelog")
@@ -390,4 +393,4 @@ def _internal(
         *(n.policy for n in topology.nodes.values() if isinstance(n, Function)),
     ]
     if any(policy.on_error == "dead_letter" for policy in policies):
-        yield InternalTopic(f"{topology.application}-dead-letters", 1, forever, "dead letters")
+        yield InternalTopic(f"{topology.application}-dead-letters", 1, FOREVER, "dead letters")

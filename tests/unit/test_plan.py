@@ -10,7 +10,7 @@ import pytest
 
 import streamfn as sf
 from streamfn.errors import TopologyError
-from streamfn.graph.plan import Plan, Subtopology, plan
+from streamfn.graph.plan import FOREVER, Plan, Subtopology, plan
 from streamfn.graph.topology import AnyNode, Function, Repartition, Source, Topology
 from streamfn.serde import as_key_serde
 
@@ -303,9 +303,7 @@ def test_names_of_topics_and_of_the_plan() -> None:
     assert planned.dead_letter_topic in internal(planned, "dead letters")
     configs = {topic.purpose: dict(topic.config) for topic in planned.internal_topics}
     assert configs["changelog"] == {"cleanup.policy": "compact", "retention.ms": "-1"}
-    forever = configs["repartition"]
-    assert forever == configs["dead letters"]
-    assert (forever["retention.ms"], forever["retention.bytes"]) == ("-1", "-1")
+    assert configs["repartition"] == configs["dead letters"] == FOREVER
 
 
 def test_subtopologies_have_names_of_their_own() -> None:
