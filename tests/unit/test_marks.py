@@ -1,0 +1,54 @@
+"""The mark in a position's metadata: read back whole, and never an error if it is not ours."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamfn.connectors.log import Committed
+from streamfn.engine.marks import (
+    CHANGELOGS_MAX,
+    Mark,
+    changelogs_of,
+    made_anew,
+    mark_of,
+    token_of,
+    without,
+    written,
+)
+
+NAMES = st.dictionaries(st.text(min_size=1, max_size=20), st.text(min_size=1), max_size=8)
+
+
+@given(st.text(max_size=60), st.integers(-1, 2**62), st.booleans(), NAMES)
+def test_a_mark_is_read_back(token: str, time_ms: int, at_end: bool, ids: dict[str, str]) -> None:
+    """With all that it holds."""
+    mark = Mark(token, time_ms, at_end, changelogs_of(ids))
+    assert mark_of(Committed(1, written(mark))) == mark
+    assert token_of(Committed(1, written(mark))) == token
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", "1", '{"token": 1}', '{"other": "tool"}'])
+def test_what_others_write_is_an_empty_mark(text: str) -> None:
+    """An operator may have set the group's offsets with a tool."""
+    assert mark_of(Committed(1, text)) == Mark()
+    assert mark_of(None) == Mark()
+
+
+@given(NAMES, st.data())
+def test_a_changelog_made_anew_is_noticed(ids: dict[str, str], data: st.DataObject) -> None:
+    """And neither a new store nor one that is gone is taken for one."""
+    mark = Mark(changelogs=changelogs_of(ids))
+    assert made_anew([mark, Mark()], {**ids, "one more store of all": "id"}) == []
+    for store in ids:
+        changed = {**ids, store: f"{ids[store]}'"}
+        assert made_anew([mark], changed) == [store]
+        assert made_anew([without(mark, store)], changed) == []
+        assert made_anew([mark], {name: ids[name] for name in ids if name != store}) == []
+
+
+def test_a_mark_stays_short() -> None:
+    """Metadata of 5 kB fails every commit."""
+    many = {f"store-{number}": f"id-{number}" for number in range(CHANGELOGS_MAX)}
+    token = f"{'a' * 36}:{10**12}"
+    assert len(written(Mark(token, 2**50, True, changelogs_of(many)))) < 1_100
+    assert changelogs_of({**many, "one": "more"}) == ()
