@@ -91,7 +91,7 @@ class KafkaLog:
         """Return the consumer of the group, made when it is first needed."""
         if self._consumer is None:
             self._consumer = self._clients.member(self._joined())
-            self._input = Input(self._consumer, self._connection, self._clock, self._offsets.begins)
+            self._input = Input(self._consumer, self._connection, self._clock)
         return self._consumer
 
     def _joined(self) -> str:

@@ -59,10 +59,9 @@ def records(source: TopicPartition, run: Messages) -> tuple[Batch | None, list[A
     first, last = cast(int, run[0].offset()), cast(int, run[-1].offset())
     gapless = last - first == len(run) - 1
     offsets = range(first, last + 1) if gapless else list(map(OFFSET, run))
-    headers = list(map(HEADERS, run))
     batch = Batch(
         source, list(map(KEY, run)), list(map(VALUE, run)), stamps, cast(Any, offsets), last + 1,
-        [_headers(given) for given in headers] if any(headers) else None,
+        list(map(_headers, map(HEADERS, run))) if any(map(HEADERS, run)) else None,
     )  # fmt: skip
     return batch, others
 

@@ -99,6 +99,8 @@ SILENT: Final = {
 }
 """Nobody has answered: why, the last broken connection tells better."""
 
+SAME_OUTAGE_S: Final = 3.0
+"""Longer than between two tries to connect."""
 WARN_EVERY_S: Final = 30.0
 _HOST = re.compile(r"^(?:\w+://)?([^/\s]+)/[\w-]+: ")
 _TAIL = re.compile(r" \(after .*\)$")
@@ -115,17 +117,19 @@ class Connection:
         self._hopeless: dict[str, str] = {}
         self._has_answered = False
         self.failures = 0
-        """How often a connection has failed."""
+        """How often a broker was lost; one that stays away counts once."""
+        self._failed_s: dict[str, float] = {}
 
     def failed(self, error: KafkaError) -> None:
         """Remember an error of a connection: a client's ``error_cb``."""
-        self.failures += 1
         all_down = error.code() == KafkaError._ALL_BROKERS_DOWN
         if all_down and self._last:
+            self._count(self._broker)
             return
         text = "no broker can be reached" if all_down else self._settings.cleaned(error.str())
         found = _HOST.match(text)
         host = found[1] if found else self._broker
+        self._count(host)
         reason = _TAIL.sub("", text[found.end() :] if found else text).rpartition(" failed: ")[2]
         now_s = self._clock.monotonic_s()
         self._since_s = now_s if self._since_s is None else self._since_s
@@ -135,6 +139,12 @@ class Connection:
         if self._has_answered and now_s - self._warned_s >= WARN_EVERY_S:
             self._warned_s = now_s
             LOGGER.warning("%s", self.silence())
+
+    def _count(self, host: str) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s - self._failed_s.get(host, float("-inf")) > SAME_OUTAGE_S:
+            self.failures += 1
+        self._failed_s[host] = now_s
 
     def answered(self) -> None:
         """A broker has answered."""

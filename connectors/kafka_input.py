@@ -15,11 +15,10 @@ from streamfn.clock import Clock
 from streamfn.connectors.kafka_batches import is_end, records, runs
 from streamfn.connectors.kafka_errors import HOPELESS, RIGHTS, WARN_EVERY_S, Connection, kafka_error
 from streamfn.connectors.kafka_settings import LOGGER
-from streamfn.errors import InternalError, LogError
+from streamfn.errors import AbortedError, InternalError, LogError
 from streamfn.record import Batch, TopicPartition
 
 POLL_RECORDS: Final = 1_000
-PASSING: Final = {KafkaError._MAX_POLL_EXCEEDED}
 OUT_OF_RANGE: Final = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 
 
@@ -31,10 +30,8 @@ class Input:
         consumer: Consumer,
         connection: Connection,
         clock: Clock,
-        begins: Callable[[Iterable[TopicPartition]], Mapping[TopicPartition, int]],
     ) -> None:
         self._consumer, self._connection, self._clock = consumer, connection, clock
-        self._begins = begins
         self._positions: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
@@ -112,12 +109,9 @@ class Input:
             LOGGER.warning("%s", text)
 
     def _gap(self, source: TopicPartition) -> LogError:
-        begin = self._begins([source])[source]
-        message = (
-            f"position {self._positions[source]} of {source} is not in the log; it begins at "
-            f"{begin}; go on behind the gap with --on-gap skip, or start over: streamfn reset"
-        )
-        return LogError(message)
+        """Retention was faster than we: whoever starts from what is committed finds the gap."""
+        message = f"position {self._positions[source]} of {source} is no longer in the log"
+        return AbortedError(message)
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read more partitions, each from its position."""

@@ -23,6 +23,8 @@ LEAVE_TIMEOUT_S: Final = 5.0
 METADATA_VERSION: Final = b"CGMDv2:"
 GENERATION: Final = Struct("=i")
 """How librdkafka writes down who a member is: version, generation, group, member."""
+ANSWERS: Final = 3
+ASK_AGAIN_S: Final = 0.5
 CURE: Final = "stop all workers and start them again: they will make it anew"
 
 
@@ -57,8 +59,22 @@ class Tokens:
     def raise_to(self, tokens: int) -> None:
         """See that there are at least so many tokens; the members are told of new ones soon."""
         if tokens > self._tokens:
-            self._tokens = tokens
-            self._id = self._ensured()
+            before, self._tokens = self._tokens, tokens
+            try:
+                self._id = self._ensured()
+            except LogError:
+                self._tokens = before
+                raise
+
+    def _wrong(self) -> str:
+        found = self._topics.describe([self.topic]).get(self.topic)
+        if found is None:
+            return "is gone"
+        if str(found.topic_id) != self._id:
+            return f"was made anew; got id {found.topic_id} instead of {self._id}"
+        if len(found.partitions) < self._tokens:
+            return f"has {len(found.partitions)} partitions; the tasks need {self._tokens}"
+        return ""
 
     def verify(self) -> None:
         """See that the topic is the one that was joined.
@@ -66,19 +82,16 @@ class Tokens:
         Raises:
             StopError: it is gone, was made anew, or has lost partitions.
         """
-        try:
-            found = self._topics.describe([self.topic]).get(self.topic)
-        except LogError as error:
-            LOGGER.warning("token topic %r could not be checked: %s", self.topic, error)
-            return
-        if found is None:
-            wrong = "is gone"
-        elif str(found.topic_id) != self._id:
-            wrong = f"was made anew; got id {found.topic_id} instead of {self._id}"
-        elif len(found.partitions) < self._tokens:
-            wrong = f"has {len(found.partitions)} partitions; the tasks need {self._tokens}"
-        else:
-            return
+        wrong = ""
+        for _ in range(ANSWERS):  # a broker that has just come up may not know it yet
+            try:
+                wrong = self._wrong()
+            except LogError as error:
+                LOGGER.warning("token topic %r could not be checked: %s", self.topic, error)
+                return
+            if not wrong:
+                return
+            self._topics.wait(ASK_AGAIN_S)
         message = f"token topic {self.topic!r} {wrong}; tasks are no longer shared out; {CURE}"
         raise StopError(message)
 

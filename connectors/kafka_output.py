@@ -72,6 +72,7 @@ class Output:
             self._opening = self._transactional()
         self._begin_epoch(self._opening)
         self._producer, self._opening = self._opening, None
+        self._failures = self._connection.failures
 
     def _aborted(self) -> bool:
         if self._producer is None or not self._can_abort:
@@ -119,19 +120,29 @@ class Output:
         self._is_open = self._unflushed = self._can_abort = False
 
     def begin(self) -> None:
-        """Start a transaction."""
+        """Start a transaction; with a new producer if a broker was lost since this one was made.
+
+        In 2.16.1 ``send_offsets`` was seen never to return, whatever its time-out, when the
+        coordinator had been away: before this transaction, or while its rows were flushed.
+
+        Raises:
+            LogError: if retriable, the brokers do not answer.
+        """
         if self._producer is None or self._is_open:
             message = (
                 "a transaction cannot begin; one is open, failed, or there is no producer; "
                 "call open_producer first"
             )
             raise InternalError(message)
+        self._producer.poll(0)  # has lost connections told
+        if self._transactional is not None and self._connection.failures != self._failures:
+            self._drop()
+            self.open()
         self._delivery.ends.clear()
         self._named.clear()
         if self._transactional is not None:
             self._call(self._producer.begin_transaction, "transaction cannot begin")
         self._is_open, self._unflushed = True, False
-        self._failures = self._connection.failures
 
     def producer(self, call: str) -> Producer:
         """Return the producer of the open transaction."""
@@ -250,8 +261,7 @@ class Output:
     ) -> None:
         """Add positions to the transaction, in the name of a member as it is now.
 
-        Not if a connection has failed meanwhile: in 2.16.1 the call was seen never to return when
-        the broker was killed while rows were flushed and had come back, whatever its time-out.
+        Not if a broker was lost meanwhile: see ``begin``.
         """
         producer = self.producer("send_offsets")
         if self._connection.failures != self._failures:

@@ -43,6 +43,10 @@ class Topics:
                 self._requests.connection.answered()
                 return {name for name in found.topics if not name.startswith("__")}
 
+    def wait(self, seconds: float) -> None:
+        """Give the brokers a moment."""
+        self._requests.clock.sleep(seconds)
+
     def describe(self, names: Iterable[str], *, rights: bool = False) -> dict[str, Any]:
         """Return what is known of those of the topics that exist; with our ``rights`` if asked."""
         names = sorted(set(names))

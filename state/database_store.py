@@ -9,6 +9,7 @@ never apart. Spaces of stores that the program no longer has stay as they are.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
 
 from streamfn.database import Database
 from streamfn.errors import InternalError, StateError
@@ -107,12 +108,10 @@ class DatabaseStore:
         gone = [
             key for key, value in chunk.items() if value is None and get(space, key) is not None
         ]
-        if (
-            gone
-        ):  # most tombstones meet nothing, and one in the write buffer makes an ingest flush it
+        if gone:  # most meet nothing, and a tombstone in the write buffer makes an ingest flush it
             self._database.write({space: dict.fromkeys(gone)})
         kept = [(key, value) for key, value in chunk.items() if value is not None]
-        kept.sort()
+        kept.sort(key=itemgetter(0))
         self._database.load(space, kept)
 
     def size_bytes(self) -> int:

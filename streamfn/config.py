@@ -71,7 +71,7 @@ class Config:
     """Folder of all applications; each has its own folder below it."""
     commit_interval_ms: int = 100
     """Time between commits: the latency of outputs against the cost of a transaction."""
-    store_interval_ms: int = 5_000
+    store_interval_ms: int = 10_000
     """Time between writes of committed changes to RocksDB; the changelog is the durability."""
     pending_entries_max: int = 250_000
     """Committed changes of a task after which they are written to RocksDB before their time."""

@@ -10,11 +10,14 @@ import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from streamfn.cli.console import line_of, notes
 from streamfn.cli.options import STATE_DIR
 from streamfn.errors import InternalError, StageError, StreamfnError, TopologyError
+
+if TYPE_CHECKING:
+    from streamfn.config import Config
 
 EXIT_CODES = {
     0: "done, or stopped by Ctrl-C or SIGTERM after a commit",
@@ -64,15 +67,19 @@ def explained() -> Generator[None]:
 
 
 @contextmanager
-def cures_of(application: str, state_dir: Path) -> Generator[None]:
-    """Have the cure ``streamfn reset`` of an error name the application and where it is."""
+def cures_of(application: str, config: "Config", target: str = "") -> Generator[None]:
+    """Have the cure ``streamfn reset`` of an error name the application and where it is.
+
+    On a Kafka that is the program and the broker.
+    """
     try:
         yield
     except TopologyError:
         raise
     except StreamfnError as error:
         known = rf"streamfn reset( {re.escape(application)}\b)?"
-        named = f"streamfn reset {application}{elsewhere(state_dir)}"
+        which = f"--app {target} --broker {config.broker}" if config.broker else application
+        named = f"streamfn reset {which}{elsewhere(config.state_dir)}"
         error.args = (re.sub(known, lambda _: named, str(error)),)
         raise
 

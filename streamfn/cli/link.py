@@ -173,7 +173,8 @@ class Link:
             return
         own = f"its loop, silent for {silent_s:.0f} s" if self._last_s else "its start"
         worker = self._run.worker if self._run else None
-        if worker is not None and worker.committer.waiting_for:
-            self._outbox.send(Waiting(worker.waiting_for, alive=True))
+        waiting_for = worker.committer.waiting_for if worker is not None else ""
+        if waiting_for:
+            self._outbox.send(Waiting(waiting_for, alive=True))
         else:
             self._outbox.send(Waiting(own))

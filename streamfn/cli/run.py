@@ -87,7 +87,7 @@ def run(
     config = configured(state_dir, broker, kafka_config, options, **given)
     _check_embedded(config, workers)
     app = load_app(target)
-    with cures_of(app.name, config.state_dir):
+    with cures_of(app.name, config, target):
         if workers is None or not config.broker:
             _run(app, config, until_end=until_end, create_topics=create_topics)
         else:

@@ -46,7 +46,7 @@ def create_topics(
 
     place = find(configured(state_dir, broker, kafka_config, options), app, None)
     create = _create_on_kafka if place.config.broker else _create_embedded
-    with cures_of(place.application, state_dir):
+    with cures_of(place.application, place.config, app):
         made = create(place)
     for name, partitions in made.items():
         say(f"created {name}, partitions {partitions}")

@@ -83,7 +83,7 @@ def _work(job: "Job", link: "Link") -> int:
 
     config, app = job.config(), load_app(job.target)
     with (
-        cures_of(app.name, config.state_dir),
+        cures_of(app.name, config, job.target),
         opened(app.topology(), config, create_user_topics=job.create_topics) as run,
     ):
         link.watch(run)

@@ -6,7 +6,7 @@ Invariant: a partition is read only while its task runs.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -24,8 +24,9 @@ from streamfn.state.store import TaskHome, TaskHomes
 
 log_ = logging.getLogger("streamfn")
 
-SESSION_TIMEOUT_MS = 45_000
-"""A folder locked for longer is held by a process that the group has given up: work in another."""
+SESSION_TIMEOUT_MS = 15_000
+BROKERS_SESSION_TIMEOUT_MS = 45_000
+"""Of a group whose sessions the broker decides on (KIP-848)."""
 
 
 @dataclass(slots=True)
@@ -62,10 +63,8 @@ class Assignment:
         self._plan, self._log, self._homes = plan, log, homes
         self._clock, self._metrics, self._config = clock, metrics, config
         self._partition_of, self._generated = partition_of, generated
-        settings = config.client_settings
-        timeout_ms = settings.get("kafka.session.timeout.ms", SESSION_TIMEOUT_MS)
-        timeout_ms = settings.get("consumer.session.timeout.ms", timeout_ms)
-        self._lock_patience_s = int(timeout_ms) / 1000
+        self._lock_patience_s = _session_timeout_ms(config.client_settings) / 1000
+        """A folder locked for longer is held by one whom the group has given up: use another."""
         self.tasks: dict[str, Task] = {}
         self.restores: dict[str, Restore] = {}
         self.arrivals: list[Arrival] = []
@@ -118,10 +117,12 @@ class Assignment:
                 self.arrivals += arrivals[number:]
                 raise
             else:
-                self._open_patiently(arrival, home, patient)
+                if not self._open_patiently(arrival, home, patient):
+                    self.arrivals += arrivals[number + 1 :]  # not each of them for as long
+                    break
 
-    def _open_patiently(self, arrival: Arrival, home: TaskHome, patient: bool) -> None:
-        """Open a task; if the log does not answer, it is tried again next round."""
+    def _open_patiently(self, arrival: Arrival, home: TaskHome, patient: bool) -> bool:
+        """Open a task; if the log does not answer, it is tried again next round; then False."""
         try:
             self._open(arrival, home)
         except LogError as error:
@@ -130,6 +131,8 @@ class Assignment:
             arrival.reason = str(error)
             log_.info("task %s waits for the log: %s", arrival.task, error)
             self.arrivals.append(arrival)
+            return False
+        return True
 
     def _open(self, arrival: Arrival, home: TaskHome) -> None:
         try:
@@ -221,3 +224,11 @@ class Assignment:
         finally:
             task.close()
         return sources
+
+
+def _session_timeout_ms(settings: Mapping[str, str]) -> int:
+    """How long the group waits for a silent member, as far as our settings say."""
+    protocol = settings.get("consumer.group.protocol", settings.get("kafka.group.protocol", ""))
+    own = BROKERS_SESSION_TIMEOUT_MS if protocol.lower() == "consumer" else SESSION_TIMEOUT_MS
+    text = settings.get("consumer.session.timeout.ms", settings.get("kafka.session.timeout.ms", ""))
+    return int(text) if text.isdigit() else own

@@ -13,6 +13,7 @@ from typing import Final
 from streamfn.clock import Clock
 from streamfn.config import Config
 from streamfn.connectors.log import Log
+from streamfn.engine.feed import FeedTask
 from streamfn.engine.task import Task
 from streamfn.errors import LogError, StopError
 from streamfn.graph.plan import Plan, Subtopology
@@ -24,6 +25,8 @@ log_ = logging.getLogger("streamfn")
 REFRESH_POSITIONS_S: Final = 3600.0
 """Positions expire on a broker if they are not committed again."""
 WAITED_LONG_S: Final = 60.0
+GONE_ANSWERS: Final = 3
+ASK_AGAIN_S: Final = 1.0
 
 
 class Chores:
@@ -46,6 +49,7 @@ class Chores:
         now_s = clock.monotonic_s()
         self._last_s = dict.fromkeys(("trim", "check", "refresh", "waiting"), now_s)
         self._waiting_s: dict[str, float] = {}
+        self._gone: dict[str, int] = {}
 
     def start(self) -> None:
         """Ask how long positions live: they are committed again four times in that."""
@@ -53,7 +57,7 @@ class Chores:
         if kept_ms is not None:
             self._refresh_s = min(REFRESH_POSITIONS_S, kept_ms / 4000)
 
-    def run(self, tasks: Sequence[Task]) -> bool:
+    def run(self, tasks: Sequence[Task], feeds: Sequence[FeedTask] = ()) -> bool:
         """Do what is due; return True if a source topic has grown that may."""
         now_s = self._clock.monotonic_s()
         if self._due("trim", self._trim_s, now_s):
@@ -63,6 +67,8 @@ class Chores:
         if self._due("refresh", self._refresh_s, now_s):
             for task in tasks:
                 task.touch()
+            for feed in feeds:
+                feed.touch()
         return self._due("check", self._check_s, now_s) and self._topics_have_grown()
 
     def _warn_of_waiting(self, tasks: Sequence[Task], now_s: float) -> None:
@@ -115,10 +121,20 @@ class Chores:
         for sub in self.plan.subtopologies:
             for name, width in sub.source_partitions.items():
                 found = topics.get(name)
+                if self._is_one_answer(name, gone=found is None):
+                    return False
                 if found is None or found.partitions != width:
                     _check_may_grow(sub, name, width, found.partitions if found else 0)
                     grown = True
         return grown
+
+    def _is_one_answer(self, topic: str, *, gone: bool) -> bool:
+        """A broker that has just come up may not know a topic yet: ask it again, soon."""
+        self._gone[topic] = self._gone.get(topic, 0) + 1 if gone else 0
+        if 0 < self._gone[topic] < GONE_ANSWERS:
+            self._last_s["check"] = self._clock.monotonic_s() - self._check_s + ASK_AGAIN_S
+            return True
+        return False
 
 
 def _check_may_grow(sub: Subtopology, topic: str, width: int, found: int) -> None:

@@ -90,6 +90,9 @@ class Committer:
     ) -> None:
         self._log, self._clock, self._metrics = log, clock, metrics
         self._beat, self._stopping = beat, stopping
+        given = config.client_settings
+        text = given.get("producer.retry.backoff.ms", given.get("kafka.retry.backoff.ms", ""))
+        self._suspect_after_s = 0.7 * int(text) / 1000 if text.isdigit() else SUSPECT_AFTER_S
         self._patience_s = float("inf") if config.broker else COMMIT_DEADLINE_S
         self._random = random
         self._incarnation = self._random.token()
@@ -169,7 +172,7 @@ class Committer:
             if not can_repeat(error):
                 raise
             raise Rewind from error
-        return ends, self._clock.monotonic_s() - started_s >= SUSPECT_AFTER_S
+        return ends, self._clock.monotonic_s() - started_s >= self._suspect_after_s
 
     def _finish(self, token: str, offsets: Mapping[TopicPartition, Committed]) -> bool:
         """Commit; only here can the outcome be unknown. Return True if the producer is suspect.
@@ -187,14 +190,15 @@ class Committer:
                 message = f"{error.__cause__ or error}; run again: nothing is lost"
                 raise NotCommittedError(message) from error
             raise Rewind from error
-        return self._clock.monotonic_s() - started_s >= SUSPECT_AFTER_S
+        return self._clock.monotonic_s() - started_s >= self._suspect_after_s
 
     def _resolve(self, token: str, offsets: Mapping[TopicPartition, Committed]) -> bool:
         """Ask the log whether it holds the transaction: a new epoch settles it, the token tells."""
         self.open()
         found = self.patiently(lambda: self._log.committed(offsets), "committed positions")
         tokens = {token_of(found.get(source)) for source in offsets}
-        if tokens == {token}:
+        ours = {each for each in tokens if each.startswith(f"{self._incarnation}:")}
+        if ours == {token}:  # others have gone on from it: the next poll tells that it is theirs
             return True
         if token in tokens:
             message = f"transaction {token} is committed in part; its participants hold {tokens}"

@@ -189,6 +189,10 @@ class FeedTask:
             self._metrics.skipped += 1
             log_.warning("%s skipped: %s", where, rejected.reason)
 
+    def touch(self) -> None:
+        """Have the mark committed again that all is loaded: a position expires on a broker."""
+        self.dirty |= self.at_end and self._position is not None
+
     def progress(self) -> tuple[int, int]:
         """Bytes read and bytes in total."""
         return self._source.progress()

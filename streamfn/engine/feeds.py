@@ -76,6 +76,19 @@ class Feeds:
             task.close()
         self._forget()
 
+    def replan(self, plan: Plan, tokens: Iterable[int]) -> None:
+        """Go on by another plan with more tokens: some feeds may go with others now."""
+        self._plan, wanted = plan, set(tokens)
+        feeds = plan.topology.feeds
+        ours = [feed for i, feed in enumerate(feeds) if i % plan.tokens in wanted]
+        names = {feed.name for feed in ours}
+        for task in [task for task in self.mine if task.feed.name not in names]:
+            self.mine.remove(task)
+            task.close()
+        known = {task.feed.name for task in self.mine}
+        self._arrivals = [feed for feed in ours if feed.name not in known]
+        self._forget()
+
     @property
     def settled(self) -> bool:
         """True if every feed that is ours is open."""

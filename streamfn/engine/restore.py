@@ -26,6 +26,8 @@ from streamfn.state.keys import key_codec
 log_ = logging.getLogger("streamfn")
 
 FORMAT_VERSION = 1
+ANSWERED_S = 30.0
+"""What a changelog has left to go on once a silent log answers again."""
 
 
 class Restore:
@@ -61,14 +63,15 @@ class Restore:
     def known_sources(task: Task, log: Log) -> list[str]:
         """Topics that the task's state has read: their positions must be known.
 
-        A store that is gone says nothing; then records in its changelog say that there was one,
-        and a position of any input that none is lost: the others are new.
+        A store that is gone, or of another log, says nothing; then records in its changelog say
+        that there was one, and a position of any input that none is lost: the others are new.
         """
         try:
             meta = task.home.store.meta()
         except StateCorruptedError:
             meta = {}
-        if "sources" in meta:
+        identity = json.loads(meta.get("identity", b"{}"))
+        if "sources" in meta and identity.get("cluster") == log.cluster_id:
             return list(json.loads(meta["sources"]))
         changelogs = [
             TopicPartition(task.plan.changelog(name), task.partition)
@@ -84,6 +87,13 @@ class Restore:
             StopError: one was deleted since and made anew: the state would be lost without a word.
         """
         topics = self._log.topics(each.topic for each in self._changelogs.values())
+        missing = [tp.topic for tp in self._changelogs.values() if tp.topic not in topics]
+        if missing:
+            message = (
+                f"changelog {missing[0]!r} of task {self.task.name!r} does not exist; got none of "
+                "that name; if it was deleted, start over: streamfn reset"
+            )
+            raise LogError(message, retriable=True)
         ids = {name: topics[tp.topic].id for name, tp in self._changelogs.items()}
         lost = made_anew(map(mark_of, self._committed.values()), ids)
         if lost:
@@ -264,10 +274,22 @@ class Restore:
                 decoded(raw)
 
     def _check_deadline(self) -> None:
-        """Waiting for ever for the end of a changelog would look like running: stop instead."""
-        waited_s = self._clock.monotonic_s() - self._started_s
+        """Waiting for ever for the end of a changelog would look like running: stop instead.
+
+        A log that does not answer at all is waited for; once it does, there is a while left.
+        """
+        now_s = self._clock.monotonic_s()
+        waited_s = now_s - self._started_s
         if waited_s * 1000 > self._config.restore_timeout_ms:
-            name = self._reads[0][0]
+            name, _, bulk = self._reads[0]
+            try:
+                self._log.end_offsets([self._changelogs[name]])
+            except LogError as error:
+                if not error.retriable:
+                    raise
+                self._started_s = now_s - self._config.restore_timeout_ms / 1000 + ANSWERED_S
+                self._read_anew(name, bulk, error)
+                return
             message = (
                 f"task {self.task.name!r} cannot restore store {name!r}; its changelog "
                 f"{self._changelogs[name]} gave nothing for {waited_s:.0f} s at offset "

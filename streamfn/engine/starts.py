@@ -47,6 +47,10 @@ class Starts:
         self._latest = None
         return True
 
+    def forget(self) -> None:
+        """Token 0 is gone: whoever has it now decides, and what we asked for is of the past."""
+        self._latest = None
+
 
 def start_positions(
     plan: Plan,

@@ -207,7 +207,6 @@ class Task:
         if error is not None:
             next(rows)
             self._failures.failed(error, (), stage_behind(self.subtopology, batch.source.topic))
-            del self.condemned[batch.source, batch.offsets[row]]
         else:
             run(rows)
         if headers:
@@ -296,6 +295,10 @@ class Task:
         self._sent, self._moved, self.last_done, self.fired = [], False, None, ""
         self._token, self._committed_time_ms = token, self.scope.stream_time_ms
         self.started.clear()
+        if self.condemned:
+            at = self.positions
+            self.condemned = {k: e for k, e in self.condemned.items() if k[1] >= at[k[0]]}
+        self._timers.keep()
         for levels in self.scope.levels.values():
             levels.shrink(self._config.cache_entries_max)
 
@@ -361,6 +364,7 @@ class Task:
         self.scope.undo.clear()
         self.buffer.clear()
         self.scope.reset()
+        self._timers.undo()
         self._sent, self._moved, self.last_done, self.fired = [], False, None, ""
         self.begin(committed)
 

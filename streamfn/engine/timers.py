@@ -23,6 +23,17 @@ class Timers:
         self._wall = [timer for timer in timers if timer.timer.clock == "wall"]
         self._fire = fire
         self._due_ms: dict[int, int] = {}
+        self._fired_ms: dict[int, int] = {}
+        """When those were due that have fired since the last commit."""
+
+    def keep(self) -> None:
+        """What has fired is committed."""
+        self._fired_ms.clear()
+
+    def undo(self) -> None:
+        """What has fired since is undone: it is due again."""
+        self._due_ms.update(self._fired_ms)
+        self._fired_ms.clear()
 
     def stop_row(self, batch: Batch, start: int, stop: int, stream_time_ms: int) -> int:
         """Cut a slice behind the first row that moves stream time over a timer."""
@@ -47,6 +58,7 @@ class Timers:
             due = min(self._due_ms.get(number, now_ms + interval_ms), now_ms + interval_ms)
             self._due_ms[number] = due  # a clock that was set back does not silence the timer
             if now_ms >= due:
+                self._fired_ms.setdefault(number, due)
                 self._due_ms[number] = due + ((now_ms - due) // interval_ms + 1) * interval_ms
                 self._fire(timer, now_ms)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from streamfn.config import Config
 from streamfn.connectors.log import Log, TopicInfo
-from streamfn.engine.topic_check import internal_topics, problems
+from streamfn.engine.topic_check import TopicProblem, internal_topics, problems
 from streamfn.errors import ConfigError
 from streamfn.graph.plan import Plan
 from streamfn.record import TopicPartition
@@ -29,11 +29,6 @@ def ensure_topics(plan: Plan, log: Log, config: Config, *, create_user_topics: b
     existing = log.topics({*plan.user_topics, *(topic.name for topic in internal)})
     _check_creatable(plan, existing, config)
     _check_settings(plan, log, config)
-    for topic in internal:
-        if topic.name not in existing:
-            log.create_topic(topic.name, topic.partitions, topic.config)
-    if len(existing) < len(internal) + len(plan.user_topics):
-        _check_settings(plan, log, config)
     missing = [name for name in plan.user_topics if name not in existing]
     if missing and not create_user_topics:
         message = (
@@ -41,20 +36,23 @@ def ensure_topics(plan: Plan, log: Log, config: Config, *, create_user_topics: b
             "or run with --create-topics"
         )
         raise ConfigError(message)
+    for topic in internal:
+        if topic.name not in existing:
+            log.create_topic(topic.name, topic.partitions, topic.config)
+    for problem in _check_settings(plan, log, config):
+        log_.warning("%s", problem)
     for name in missing:
         log.create_topic(name, plan.partitions[name], plan.user_topics[name].config)
     _check_orphans(plan, log)
 
 
-def _check_settings(plan: Plan, log: Log, config: Config) -> None:
-    """Refuse internal topics that would lose or misplace records; warn of what may be wrong."""
+def _check_settings(plan: Plan, log: Log, config: Config) -> list[TopicProblem]:
+    """Refuse internal topics that would lose or misplace records; return what may be wrong."""
     found = [p for p in problems(plan, log, config) if p.kind != "missing"]
     errors = [str(problem) for problem in found if problem.severity == "error"]
     if errors:
         raise ConfigError("\n".join(errors))
-    for problem in found:
-        if problem.severity == "warning":
-            log_.warning("%s", problem)
+    return [problem for problem in found if problem.severity == "warning"]
 
 
 def _check_creatable(plan: Plan, existing: Mapping[str, TopicInfo], config: Config) -> None:

@@ -27,6 +27,9 @@ class Transaction:
         self._failed_in_a_row = 0
         self._fenced = False
         self._verdict: StreamfnError | None = None
+        self._suspects: list[FeedTask] = []
+        """Feeds that had rows in the transaction for which a record is sought."""
+        self._refusal: Exception | None = None
 
     @property
     def searching(self) -> bool:
@@ -53,6 +56,11 @@ class Transaction:
         self.records = self._failed_in_a_row = 0
         self._fenced = False
         self._narrowing.committed(tasks)
+        if self._suspects and not self.searching:
+            suspects, self._suspects = self._suspects, []
+            if not self._narrowing.found and self._refusal is not None:
+                for feed in suspects:  # no record of a task: a row of theirs
+                    feed.refused(self._refusal, alone=False)
 
     def refused(self, error: Exception, tasks: Sequence[Task], feeds: Sequence[FeedTask]) -> None:
         """Find out whose record cannot be sent: a task's, or else a row of a feed.
@@ -65,6 +73,9 @@ class Transaction:
                 for feed in dirty:
                     feed.refused(error, alone=len(dirty) == 1)
             else:
+                if not self.searching:
+                    self._suspects, self._refusal = dirty, error
+                    self._narrowing.found = False
                 self._narrowing.refused(error, tasks, self.records)
         except StreamfnError as verdict:
             self._verdict = verdict
@@ -84,7 +95,7 @@ class Transaction:
         self.records = 0
         self._failed_in_a_row += 1
         again = self._failed_in_a_row - 1
-        return min(BACKOFF_MAX_S, 0.05 * 2.0**again) if again and patient else 0.0
+        return min(BACKOFF_MAX_S, 0.05 * 2.0 ** min(again, 10)) if again and patient else 0.0
 
     def check_verdict(self) -> None:
         """Raise what was found out about a refused record, once all is back."""

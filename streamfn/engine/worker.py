@@ -29,11 +29,11 @@ from streamfn.engine.task import Task
 from streamfn.engine.topic_check import RetentionWatch
 from streamfn.engine.topics import ensure_topics
 from streamfn.engine.transaction import Transaction
-from streamfn.errors import StageError, StateCorruptedError
+from streamfn.errors import AbortedError, StageError, StateCorruptedError
 from streamfn.graph.plan import Plan, plan, topics_of
 from streamfn.graph.topology import Feed
 from streamfn.metrics import Metrics
-from streamfn.record import TopicPartition
+from streamfn.record import Batch
 from streamfn.state.store import Slot, TaskHomes
 
 log_ = logging.getLogger("streamfn")
@@ -61,7 +61,7 @@ class Worker:
         self.plan, self.config, self.metrics = planned, config, Metrics()
         self._log, self._clock = log, clock
         self._slot, self._beat = slot, beat
-        self._create_user_topics = create_user_topics
+        self._create, self._start_patience_s = create_user_topics, config.connect_timeout_ms / 1000
         self.committer = Committer(
             log, clock, random, self.metrics, config, beat=beat, stopping=lambda: self.stopping
         )
@@ -77,7 +77,7 @@ class Worker:
         self._ending = Ending(log, clock, every_s=ASK_EVERY_S if config.broker else 0)
         self._starts = Starts(log, config)
         self._transaction = Transaction(config)
-        self._chores = Chores(planned, log, clock, config, self.metrics, self.caught_up)
+        self._chores = Chores(planned, log, clock, config, self.metrics, self._feeds.caught_up)
         self._last_commit_s = self._last_store_s = clock.monotonic_s()
         self._to_write: list[Task] = []
         self._busy = True
@@ -113,15 +113,10 @@ class Worker:
         self.committer.patiently(self._prepare, "topics", patience_s=self._start_patience_s)
         self.committer.open(patience_s=self._start_patience_s)
 
-    @property
-    def _start_patience_s(self) -> float:
-        return self.config.connect_timeout_ms / 1000
-
     def _prepare(self) -> None:
+        self._log.join(self.plan.application, 0, self)
+        ensure_topics(self.plan, self._log, self.config, create_user_topics=self._create)
         self._log.join(self.plan.application, self.plan.tokens, self)
-        ensure_topics(
-            self.plan, self._log, self.config, create_user_topics=self._create_user_topics
-        )
         self._chores.start()
         self._retention = RetentionWatch(self.plan, self._log)
 
@@ -161,7 +156,9 @@ class Worker:
         self._poll()
         self._open_arrivals()
         try:
-            done = self._restore() + self._process() + self._feed()
+            done = self._restore() + self._process()
+            if not self._transaction.searching:
+                done += self._feeds.step()
             if not self._transaction.searching:
                 for task in self.assignment.running:
                     task.fire_wall_timers()
@@ -175,12 +172,18 @@ class Worker:
         if self._commit_due():
             self.commit()
         self._write_stores()
-        if self._chores.run(self.assignment.running):
-            self._follow_growth()
+        if self._chores.run(self.assignment.running, self.feeds):
+            self.commit()
+            self.committer.patiently(self._follow_growth, "partition counts")
 
     def _poll(self) -> None:
         """Take records, and what the log's callbacks have left to do; a rewind reads them anew."""
-        batches = self._log.poll(self._poll_timeout_s())
+        batches: list[Batch] = []
+        try:
+            batches = self._log.poll(self._poll_timeout_s())
+        except AbortedError as error:
+            log_.warning("inputs cannot be read on, rewinding: %s", error)
+            self._rewind_due = True
         if self._rewind_due:
             self._rewind()
             return
@@ -210,11 +213,12 @@ class Worker:
 
     def _follow_growth(self) -> None:
         """A source topic of a stateless sub-topology has more partitions: read them too."""
-        self.commit()
         counts = self._log.topics(topics_of(self.plan.topology))
         found = {name: topic.partitions for name, topic in counts.items()}
-        self.plan = self._chores.plan = plan(self.plan.topology, found)
-        self._log.join(self.plan.application, self.plan.tokens, self)
+        planned = plan(self.plan.topology, found)
+        self._log.join(planned.application, planned.tokens, self)
+        self.plan = self._chores.plan = planned
+        self._feeds.replan(planned, self.tokens)
         self._backpressure.forget(self.assignment.replan(self.plan, self.tokens))
         log_.warning("source topics have grown; their new partitions are read from now on")
 
@@ -238,6 +242,8 @@ class Worker:
     def _process(self) -> int:
         deadline_s = self._clock.monotonic_s() + self.config.process_slice_ms / 1000
         done = 0
+        if any(feed.searching for feed in self.feeds):
+            return 0  # its rows go alone, so that the bad one is known
         for task in self.assignment.running:
             budget = self._transaction.allowance
             if budget <= 0:
@@ -245,16 +251,16 @@ class Worker:
             self._note(task)
             before = self.metrics.records
             try:
-                task.process(deadline_s, self.caught_up, budget)
+                task.process(deadline_s, self._feeds.caught_up, budget)
             except StateCorruptedError:
                 task.home.begin_restore()  # so that the next one to open it begins anew
                 raise
             finally:
                 done += self.metrics.records - before
                 self._transaction.records += self.metrics.records - before
+                if self._slot is not None:
+                    self._slot.forget_position()
             self._backpressure.processed(task)
-        if done and self._slot is not None:
-            self._slot.forget_position()
         return done
 
     def _note(self, task: Task) -> None:
@@ -262,15 +268,6 @@ class Worker:
         if self._slot is not None and len(task.buffer):
             source = task.sources[0]
             self._slot.note_position(task.name, source.topic, task.positions[source])
-
-    def _feed(self) -> int:
-        if self._transaction.searching:
-            return 0
-        return self._feeds.step()
-
-    def caught_up(self, source: TopicPartition) -> bool:
-        """True if there is nothing earlier to come: at the end, and no feed adds to it."""
-        return self._feeds.caught_up(source)
 
     # state of the whole
     @property
@@ -396,5 +393,7 @@ class Worker:
     def _release(self, tokens: list[int], *, write: bool) -> None:
         self.metrics.rebalances += 1
         self.tokens.difference_update(tokens)
+        if 0 in tokens:
+            self._starts.forget()
         self._feeds.release(tokens)
         self._backpressure.forget(self.assignment.release(tokens, write=write))

@@ -18,28 +18,40 @@ ANSWER_S: Final = 5
 T = TypeVar("T")
 
 
-def patiently(call: Callable[[], T]) -> T:
-    """Ask again as long as the brokers do not answer, or not yet."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return call()
-        except kafka.KafkaException:
-            if time.monotonic() > deadline_s:
-                raise
-            time.sleep(0.1)
-
-
 class Client:
     """Kafka's administration at one address."""
 
     def __init__(self, address: Address) -> None:
         quiet = {"log_level": 0, "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 300}
         self._settings = {**address.client(), **quiet}
-        self._client: Any = administration.AdminClient(self._settings)
         self._onlookers: dict[str, Any] = {}
+        self._renew()
         self._kafka: Any = kafka
         self._administration: Any = administration
+
+    def _renew(self) -> None:
+        """Make the clients anew: one that has once heard of no broker may ask none ever again.
+
+        That is issue 5301 of librdkafka.
+        """
+        self.close()
+        self._client: Any = administration.AdminClient(self._settings)
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Ask again as long as the brokers do not answer, or not yet."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        renew_s = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                return call()
+            except kafka.KafkaException:
+                now_s = time.monotonic()
+                if now_s > deadline_s:
+                    raise
+                if now_s > renew_s:
+                    self._renew()
+                    renew_s = now_s + ANSWER_S
+                time.sleep(0.1)
 
     def create(self, topic: str, partitions: int, config: Mapping[str, str]) -> None:
         """Create a topic and wait until the broker tells of it."""
@@ -66,11 +78,13 @@ class Client:
 
     def delete_group(self, group: str) -> None:
         """Delete a group without members, and its positions."""
-        patiently(lambda: self._client.delete_consumer_groups([group])[group].result(ANSWER_S))
+        self._patiently(
+            lambda: self._client.delete_consumer_groups([group])[group].result(ANSWER_S)
+        )
 
     def topics(self) -> dict[str, int]:
         """All topics with their partition counts."""
-        found = patiently(lambda: self._client.list_topics(timeout=ANSWER_S).topics)
+        found = self._patiently(lambda: self._client.list_topics(timeout=ANSWER_S).topics)
         return {name: len(topic.partitions) for name, topic in found.items()}
 
     def partitions(self, topic: str) -> list[int]:
@@ -79,7 +93,7 @@ class Client:
 
     def ends(self, topic: str) -> dict[int, int]:
         """Where each partition ends, open transactions included."""
-        return patiently(lambda: self._ends(topic))
+        return self._patiently(lambda: self._ends(topic))
 
     def _ends(self, topic: str) -> dict[int, int]:
         ends: dict[int, int] = {}
@@ -90,7 +104,7 @@ class Client:
 
     def committed(self, group: str, topics: Iterable[str]) -> dict[str, int]:
         """The stable committed positions of a group, by ``topic[partition]``; -1 without one."""
-        return patiently(lambda: self._committed(group, topics))
+        return self._patiently(lambda: self._committed(group, topics))
 
     def _committed(self, group: str, topics: Iterable[str]) -> dict[str, int]:
         places = [

@@ -12,6 +12,12 @@ from tests.broker.world import World, world_of
 from tests.kafka_broker import Broker, OwnBroker
 from tests.kafka_settings import Address
 
+LONG_SESSION = {"broker.session.timeout.ms": "60000"}
+"""So that a suspended broker is still one when it goes on.
+
+Else it tells its clients for a moment that there is no broker at all, after which some clients of
+librdkafka never ask again (its issue 5301).
+"""
 TRANSACTION_S = 2
 SHORT_TRANSACTIONS = (
     f"producer.transaction.timeout.ms={TRANSACTION_S * 1000}",
@@ -50,7 +56,7 @@ def test_outage_longer_than_a_transaction(
     own_broker: OwnBroker, name: str, tmp_path: Path, silent: bool
 ) -> None:
     """What was open when the broker went has timed out when it comes back; it is done again."""
-    broker = own_broker()
+    broker = own_broker(properties=LONG_SESSION if silent else {})
     quick = ("transaction_records_max=20", "commit_interval_ms=1", *SHORT_TRANSACTIONS)
     with showing(broker), world_of(broker.address, name, tmp_path, config=quick) as world:
         world.start("one")
@@ -98,7 +104,7 @@ def test_hung_function_is_ended_by_the_watchdog(broker: Address, name: str, tmp_
 @pytest.mark.slow
 def test_silent_broker_and_the_watchdog(own_broker: OwnBroker, name: str, tmp_path: Path) -> None:
     """Whether calls hang or wait while the broker is silent: afterwards the work goes on."""
-    broker = own_broker()
+    broker = own_broker(properties=LONG_SESSION)
     with showing(broker), world_of(broker.address, name, tmp_path) as world:
         supervisor = world.supervise("supervisor", 2, "watchdog_ms=3000")
         with world.feeder(rate=200):

@@ -304,19 +304,37 @@ def test_fenced_now_and_then_goes_on() -> None:
 
 
 def test_a_transaction_committed_in_part_is_our_bug() -> None:
-    """One participant has the token and another has not: nothing can be right after that."""
+    """One participant has the token and another our last one: nothing can be right after that."""
     world = begun(counting(partitions=3))
-    held = world.inner.committed
+    held, before = world.inner.committed, world.inner.committed([A0])[A0]
 
     def torn(sources: object) -> dict[TopicPartition, Committed]:
         found = held([TopicPartition("in", each) for each in range(3)])
-        return {**found, A0: Committed(0, '{"token": "another:1", "stream_time_ms": 0}')}
+        return {**found, A0: before}
 
     world.faults = Script(commit="applied")
     send(world, *"abcdefghij")
     world.inner.committed = torn  # type: ignore[method-assign]  # a log that lies
     with pytest.raises(InternalError, match="committed in part"):
         world.settle()
+
+
+def test_a_task_that_others_have_gone_on_with_was_committed() -> None:
+    """Somebody took it over while we asked: their token stands on top of ours."""
+    world = begun(counting(partitions=3))
+    held = world.inner.committed
+
+    def later(sources: object) -> dict[TopicPartition, Committed]:
+        found = held([TopicPartition("in", each) for each in range(3)])
+        taken = Committed(found[A0].offset + 2, '{"token": "another:1", "stream_time_ms": 0}')
+        return {**found, A0: taken}
+
+    world.faults = Script(commit="applied")
+    send(world, *"abcdefghij")
+    world.inner.committed = later  # type: ignore[method-assign]  # another worker, a moment later
+    worker = world.settle()
+    assert worker.metrics.rewinds == 0
+    assert len(world.values("counts")) == 10
 
 
 def test_a_store_is_written_after_the_commit_only() -> None:

@@ -5,6 +5,7 @@ from contextlib import suppress
 import pytest
 
 import streamfn as sf
+from streamfn.clock import CountingRandom
 from streamfn.errors import LogError, StopError
 from streamfn.record import TopicPartition
 from tests.crash_world import World
@@ -180,3 +181,16 @@ def second_input() -> sf.App:
         return value
 
     return app
+
+
+def test_state_of_another_log_does_not_ask_for_its_positions() -> None:
+    """Run embedded first, then on a Kafka over the same folder: that is a first start."""
+    first = World(echoing(stateful=True))
+    first.write("in", *rows("a", "b"))
+    first.settle()
+    first.close()
+    second = World(echoing(stateful=True), random=CountingRandom(1_000))
+    second.homes.disks = first.homes.disks
+    second.write("in", *rows("c"))
+    second.settle()
+    assert outputs(second) == ["c"]
