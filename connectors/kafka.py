@@ -54,7 +54,8 @@ class KafkaLog:
         self._offsets = Offsets(requests, self._topics.width, self._clients.asker)
         make = partial(self._clients.transactional, transactional_id) if exactly_once else None
         self._output = Output(
-            make, self._clients.plain, self._topics.width, self._offsets.ends, self._connection,
+            make, self._clients.plain, self._topics.width, self._topics.denied,
+            self._offsets.ends, self._connection,
             clock, prompt_s=self._clients.prompt_s,
         )  # fmt: skip
         self._readers: list[Reader] = []

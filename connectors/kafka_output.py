@@ -30,6 +30,7 @@ class Output:
         transactional: Callable[[], Producer] | None,
         plain: Callable[[Callable[[KafkaError | None, Any], None]], Producer],
         width: Callable[[str], int],
+        denied: Callable[[Iterable[str], str], list[str]],
         ends: Callable[[Iterable[TopicPartition]], dict[TopicPartition, int]],
         connection: Connection,
         clock: Clock,
@@ -41,7 +42,7 @@ class Output:
         A call that took less than ``prompt_s`` was not sent a second time by librdkafka.
         """
         self._transactional, self._plain = transactional, plain
-        self._width, self._ends = width, ends
+        self._width, self._denied, self._ends = width, denied, ends
         self._connection, self._clock, self._prompt_s = connection, clock, prompt_s
         self._producer: Producer | None = None
         self._opening: Producer | None = None
@@ -253,7 +254,17 @@ class Output:
                 error = None if found.code() == KafkaError._STATE else found
         if error is not None:
             self._delivery.error = None
-            raise self._connection.of_producer(error, wrong)
+            raise self._connection.of_producer(error, self._named_in(wrong, error))
+
+    def _named_in(self, wrong: str, error: KafkaError) -> str:
+        """Say which topics we may not write to: the error of a transaction does not."""
+        if error.code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return wrong
+        try:
+            names = self._denied(self._widths, "WRITE")
+        except LogError:
+            return wrong
+        return f"{wrong} by {', '.join(map(repr, names))}" if names else wrong
 
     # positions and the end
     def send_offsets(

@@ -72,6 +72,11 @@ class Topics:
         found = self.describe([name]).get(name)
         return len(found.partitions) if found is not None else 0
 
+    def denied(self, names: Iterable[str], right: str) -> list[str]:
+        """Return those of the topics on which we do not have a right, as far as that is known."""
+        found = self.topics(names)
+        return [n for n, topic in found.items() if topic.may is not None and right not in topic.may]
+
     def topics(self, names: Iterable[str]) -> dict[str, TopicInfo]:
         """Return those of the topics that exist, with their settings as far as we may see them."""
         found = self.describe(names, rights=True)

@@ -39,6 +39,13 @@ class Arrival:
     reason: str = ""
     """Why it could not be opened yet."""
 
+    def waits_for(self, what: str, error: StreamfnError) -> None:
+        """Remember why it could not be opened, and say so if that is news."""
+        reason = f"{what}: {error}"
+        if reason != self.reason:
+            log_.info("task %s waits for %s", self.task, reason)
+        self.reason = reason
+
     @property
     def task(self) -> str:
         """The name of the task to be."""
@@ -110,8 +117,7 @@ class Assignment:
             except StateLockedError as error:
                 if not patient:
                     raise
-                arrival.reason = f"its folder: {error}"
-                log_.info("task %s waits for its folder: %s", arrival.task, error)
+                arrival.waits_for("its folder", error)
                 self.arrivals.append(arrival)
             except StreamfnError:
                 self.arrivals += arrivals[number:]
@@ -128,8 +134,7 @@ class Assignment:
         except LogError as error:
             if not (error.retriable and (patient or self._config.broker)):
                 raise
-            arrival.reason = str(error)
-            log_.info("task %s waits for the log: %s", arrival.task, error)
+            arrival.waits_for("the log", error)
             self.arrivals.append(arrival)
             return False
         return True
@@ -184,16 +189,26 @@ class Assignment:
         self._arrive(grown, tokens)
         return gone
 
-    def rewind(self) -> None:
-        """Take every task back to what is committed and its inputs with it."""
+    def rewind(self) -> list[TopicPartition]:
+        """Take every task back to what is committed and its inputs with it.
+
+        One that somebody else has gone on from is opened anew; return what it no longer reads.
+        """
+        gone: list[TopicPartition] = []
         for task in self.running:
             known = [source.topic for source in task.sources if source not in task.started]
             found = start_positions(
                 self._plan, task.sources, self._log, self._config, known, task.started
             )
+            if not task.is_last_of(found):
+                log_.warning("task %s was taken over meanwhile: it is opened anew", task.name)
+                gone += self._close(task, write=False)
+                self._arrive([task.subtopology], [task.partition])
+                continue
             task.rewind(found)
             for source, position in found.items():
                 self._log.seek(source, position.offset)
+        return gone
 
     def release(self, tokens: Iterable[int] | None = None, *, write: bool) -> list[TopicPartition]:
         """Close the tasks of some tokens or of all; return the partitions that are no longer read.

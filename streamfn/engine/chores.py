@@ -47,7 +47,9 @@ class Chores:
         self._check_s = config.topic_check_interval_ms / 1000
         self._refresh_s = REFRESH_POSITIONS_S
         now_s = clock.monotonic_s()
-        self._last_s = dict.fromkeys(("trim", "check", "refresh", "waiting"), now_s)
+        self._last_s: dict[str, float] = {}
+        for duty in ("trim", "check", "refresh", "waiting"):
+            self._last_s[duty] = now_s
         self._waiting_s: dict[str, float] = {}
         self._gone: dict[str, int] = {}
 

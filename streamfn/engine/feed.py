@@ -125,7 +125,7 @@ class FeedTask:
     @property
     def searching(self) -> bool:
         """True while a row is sought that the log refuses."""
-        return self._rows_max is not None
+        return self._rows_max is not None and (self.dirty or not self.at_end)
 
     def refused(self, error: Exception, *, alone: bool) -> None:
         """The log will not take these rows: read half as many next time, down to the bad one.

@@ -55,6 +55,7 @@ class Restore:
         self._reads: list[tuple[str, Iterator[Batch], bool]] = []
         self._waiting = False
         self._at: dict[str, int] = {}
+        self._from: dict[str, int] = {}
         self.remaining = 0
         """Changelog offsets still to read, for progress."""
         self._prepare()
@@ -117,7 +118,7 @@ class Restore:
             known = meta.get(f"changelog:{name}")
             start = int(known) if known is not None else begins[changelog]
             end = self._ends[changelog]
-            self._at[name] = start
+            self._at[name] = self._from[name] = start
             if start < end and not (known is not None and self._is_level(meta)):
                 bulk |= known is None
                 self.remaining += end - start
@@ -312,4 +313,5 @@ class Restore:
         self.task.home.store.write({}, meta)
         self.task.home.end_restore()
         self.task.restored(self._at)
-        log_.info("task %s restored, %d changelogs", self.task.name, len(self._at))
+        said = [f"{name} from {self._from[name]} to {at}" for name, at in self._at.items()]
+        log_.info("task %s restored: %s", self.task.name, ", ".join(said) or "it has no stores")

@@ -350,6 +350,14 @@ class Task:
         self._committed_time_ms = self.scope.stream_time_ms
         self._token = next((mark.token for mark in marks if mark.token), "")
 
+    def is_last_of(self, committed: Mapping[TopicPartition, Committed]) -> bool:
+        """Tell whether nobody else has gone on from the state that is here.
+
+        Another's token means that they have: what is here is stale, and were it written under that
+        token, it would be taken for level with the changelog (a frozen worker that woke up did so).
+        """
+        return all(mark_of(each).token in ("", self._token) for each in committed.values())
+
     def restored(self, ends: dict[str, int]) -> None:
         """The stores hold everything up to these changelog offsets."""
         self._changelog_ends = dict(ends)

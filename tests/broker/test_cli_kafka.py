@@ -301,7 +301,7 @@ def test_the_rights_suffice(
     grant(admin, "worker", *said)
     if "internal_topics=verify" in said:
         assert "streamfn topics create" in worker.fails(
-            "run", "words.py", "--until-end", *options, code=7
+            "run", "words.py", "--until-end", *options, code=4
         )
         admin("topics", "create")
     notes = worker.run(*options, "-o", "repartition_trim_interval_ms=20")

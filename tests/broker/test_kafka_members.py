@@ -331,10 +331,8 @@ def test_a_stopped_broker_is_told_with_since_when(own_broker: OwnBroker, name: s
     with pytest.raises(LogError, match=r"does not answer since \d+ s: Connection refused") as e:
         log.end_offsets([source])
     assert e.value.retriable
-    log.begin()
-    log.emit(name, 0, columns(numbered(3, 5)))
     with pytest.raises(LogError, match="does not answer since") as e:
-        log.flush()
+        log.begin()
     assert e.value.retriable
     log.leave()
     log.close()

@@ -117,4 +117,4 @@ def test_silent_broker_and_the_watchdog(own_broker: OwnBroker, name: str, tmp_pa
 
 def crash_dumps(world: World) -> str:
     """What the watchdog has written."""
-    return "".join(path.read_text() for path in world.folder.rglob("*.crash"))
+    return "".join(path.read_text() for path in world.folder.rglob("*crash"))

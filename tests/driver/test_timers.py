@@ -152,6 +152,38 @@ def test_wall_timers_fire_after_an_interval() -> None:
     assert outputs(world)[1:] == ["1 1 @100", "2 0 @200", "3 0 @550", "4 0 @600"]
 
 
+@pytest.mark.parametrize("call", ["flush", "send_offsets"])
+def test_a_wall_timer_that_is_rewound_fires_again(call: str) -> None:
+    """At once, not an interval later; when it is due next is as if nothing had happened."""
+    world = World(timed("wall"))
+    world.settle()
+    world.faults = Script(**{call: "before"})
+    world.clock.advance_ms(130)
+    assert world.settle().metrics.rewinds == 1
+    assert outputs(world) == []
+    world.settle()
+    assert outputs(world) == ["1 0 @130"]
+    for _ in range(2):
+        world.clock.advance_ms(70)
+        world.settle()
+    assert outputs(world) == ["1 0 @130", "2 0 @200"]
+    assert world.in_tasks("add-seen") == world.folded("app-add-seen-changelog")
+
+
+def test_a_wall_timer_is_not_fired_again_for_a_later_rewind() -> None:
+    """What it wrote is committed: only the record comes again."""
+    world = World(timed("wall"))
+    world.settle()
+    world.clock.advance_ms(100)
+    world.settle()
+    assert outputs(world) == ["1 0 @100"]
+    world.faults = Script(send_offsets="before")
+    send(world, 1)
+    assert world.settle().metrics.rewinds == 1
+    world.settle()
+    assert outputs(world) == ["1 0 @100", "+1"]
+
+
 def test_wall_timers_of_a_parked_task_wait() -> None:
     """A record that is tried again later has its state to itself."""
     app = sf.App("app", retries=1, retry_backoff=timedelta(seconds=1))

@@ -1,6 +1,9 @@
 """The benchmark on Kafka, without a broker: what it accepts as verified, and its ratios."""
 
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -51,7 +54,7 @@ def test_count_is_checked_in_full() -> None:
     ],
     ids=["missing", "doubled", "out of order", "wrong"],
 )
-def test_spoilt_outputs_are_found(spoil) -> None:  # type: ignore[no-untyped-def]  # a lambda
+def test_spoilt_outputs_are_found(spoil: Callable[[list[Pair]], list[Pair]]) -> None:
     """One record missing, doubled, out of order or wrong is an error that says where."""
     wanted, _ = counted()
     with pytest.raises(AssertionError, match="here, output"):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import streamfn as sf
@@ -10,7 +11,7 @@ from streamfn.clock import CountingRandom
 from streamfn.connectors.log import Committed
 from streamfn.engine import marks
 from streamfn.errors import StateCorruptedError, StopError
-from streamfn.record import TopicPartition
+from streamfn.record import Columns, TopicPartition
 from streamfn.state.directory import StateDirectory
 from streamfn.state.home import FolderHomes
 from tests.crash_world import World
@@ -321,3 +322,37 @@ def test_a_database_found_damaged_while_running_is_rebuilt_next_time() -> None:
     records = all_records(world)
     assert restored(world) == records
     assert len(world.homes.wiped) == 1
+
+
+@pytest.mark.parametrize("store_interval_ms", [0, 60_000])
+def test_a_task_that_was_taken_over_is_opened_anew(store_interval_ms: int) -> None:
+    """A worker wakes up from a long sleep: its state is stale, whatever positions it finds.
+
+    Were it only rewound, it would go on from another's position with its own old state, and write
+    that under the other's token: level for whoever opens the folder next.
+    """
+    world = World(counting(), store_interval_ms=store_interval_ms)
+    written(world, range(6), keys=1)
+    world.settle()
+    take_over(world, total=1_000)
+    written(world, range(1, 2), keys=1)
+    worker = world.settle()
+    assert worker.metrics.rewinds == 1
+    entries = {b"k0": msgspec.msgpack.encode(1_001)}
+    expected = {0: entries}
+    assert world.in_tasks("count-total") == world.folded(CHANGELOG) == expected
+    world.run_again()
+    assert world.in_tasks("count-total") == expected
+
+
+def take_over(world: World, total: int) -> None:
+    """Do as another worker that has gone on from the committed state."""
+    world.inner.open_producer()
+    at = world.inner.committed([A0])[A0]
+    mark = msgspec.structs.replace(marks.mark_of(at), token="another:1")
+    world.inner.begin()
+    world.inner.emit(CHANGELOG, 0, Columns([b"k0"], [msgspec.msgpack.encode(total)], [1], {}))
+    world.inner.flush()
+    world.inner.send_offsets({A0: Committed(at.offset, marks.written(mark))})
+    world.inner.commit()
+    world.faults = Script(begin="fenced")

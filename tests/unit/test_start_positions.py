@@ -6,6 +6,7 @@ import pytest
 
 import streamfn as sf
 from streamfn.clock import CountingRandom
+from streamfn.connectors.log import Committed
 from streamfn.errors import LogError, StopError
 from streamfn.record import TopicPartition
 from tests.crash_world import World
@@ -51,11 +52,11 @@ def test_the_latest_start_is_not_resolved_again_in_a_rewind() -> None:
     world.faults = faults
     rewind = worker.assignment.rewind
 
-    def write_and_rewind() -> None:
+    def write_and_rewind() -> list[TopicPartition]:
         world.inner.open_producer()
         world.write("in", *rows("new"))
         world.inner.open_producer()
-        rewind()
+        return rewind()
 
     worker.assignment.rewind = write_and_rewind  # type: ignore[method-assign]  # a record comes then
     world.settle()
@@ -78,6 +79,28 @@ def test_the_latest_start_holds_for_all_partitions_or_none() -> None:
             world.write("in", *rows(f"p{partition}"), partition=partition)
         world.settle()
         assert sorted(outputs(world)) == ["p0", "p1", "p2"]
+
+
+@pytest.mark.parametrize("fault", ["flush", "send_offsets"])
+def test_the_latest_start_is_forgotten_with_its_token(fault: str) -> None:
+    """Lost and back in one poll, after a failed commit: whoever had it meanwhile has gone on."""
+    world = World(echoing(stateful=True), start="latest")
+    world.write("in", *rows("a", "b"))
+    world.faults = Script(**{fault: "before"})
+    worker = world.start()
+    worker.step()
+    assert world.inner.committed([IN]) == {}
+    world.write("in", *rows("c", "d", "e"))
+    world.inner.begin()
+    world.inner.send_offsets({IN: Committed(5, '{"token":"another:7"}')})
+    world.inner.commit()
+    worker.lost([0])
+    worker.assigned([0])
+    worker.step()
+    assert world.inner.committed([IN])[IN].offset == 5
+    world.write("in", *rows("f"))
+    world.settle()
+    assert outputs(world) == ["f"]
 
 
 def test_a_repartition_topic_starts_at_its_beginning() -> None:

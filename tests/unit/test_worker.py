@@ -1,5 +1,7 @@
 """The worker's loop: inputs, budgets, topics, trims, word of a crash, the end."""
 
+from contextlib import suppress
+
 import pytest
 
 import streamfn as sf
@@ -212,13 +214,17 @@ class Notes:
     def __init__(self) -> None:
         self.noted: list[tuple[str, str, int]] = []
         self.forgotten: list[str] = []
+        self.present: tuple[str, str, int] | None = None
+        """What a crash would be blamed on now."""
 
     def note_position(self, task: str, topic: str, offset: int) -> None:
         """Note."""
-        self.noted.append((task, topic, offset))
+        self.present = (task, topic, offset)
+        self.noted.append(self.present)
 
     def forget_position(self) -> None:
         """Nothing of the user's runs."""
+        self.present = None
 
     def forget_crash(self, task: str) -> None:
         """Note."""
@@ -245,6 +251,58 @@ def test_a_crash_is_forgotten_only_behind_its_record() -> None:
     world.settle()
     assert notes.noted[-1] == ("in_0", "in", 1)
     assert notes.forgotten == ["in_0"]
+
+
+def blames(world: World, notes: Notes) -> list[str]:
+    """Watch the log: return which calls of it would be blamed on a record if they hung."""
+    found: list[str] = []
+
+    def faults(call: str) -> str:
+        found.extend([call] if notes.present is not None else [])
+        return ""
+
+    world.faults = faults
+    return found
+
+
+def test_a_call_that_hangs_while_a_merge_waits_is_not_blamed_on_a_record() -> None:
+    """The record is in the buffer and does not run: the log is to blame."""
+    notes = Notes()
+    world = World(merging(), slot=notes)
+    worker, found = world.settle(), blames(world, notes)
+    caught_up = world.inner.caught_up
+    world.inner.caught_up = (  # type: ignore[method-assign]  # the table is behind
+        lambda source, at_least=0: source.topic != "table" and caught_up(source, at_least)
+    )
+    world.write("in", *rows("a"))
+    for _ in range(5):
+        worker.step()
+    assert notes.noted
+    assert outputs(world) == []
+    assert (found, notes.present) == ([], None)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_commit_that_hangs_is_not_blamed_on_a_record_that_failed(retries: int) -> None:
+    """What came before it is committed, or it waits to be tried again; while it runs it is."""
+    app = sf.App("app", retries=retries)
+    notes, seen = Notes(), list[tuple[str, str, int] | None]()
+
+    @app.function(app.topic("in", key=str, value=str))
+    def fail(value: str) -> None:
+        seen.append(notes.present)
+        if value == "bad":
+            raise ValueError(value)
+
+    world = World(app, slot=notes)
+    worker, found = world.settle(), blames(world, notes)
+    world.write("in", *rows("good", "bad"))
+    with suppress(StageError):
+        for _ in range(5):
+            worker.step()
+    assert seen == [("in_0", "in", 0)] * 2
+    assert world.inner.committed([IN])[IN].offset == 1
+    assert (found, notes.present) == ([], None)
 
 
 # the end
