@@ -7,12 +7,14 @@ and no setting or error shows a secret.
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from typing import Final
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaException
 
 from streamfn.clock import Clock
 from streamfn.config import ClientSettings
 from streamfn.connectors.kafka_clients import Clients
+from streamfn.connectors.kafka_errors import kafka_error
 from streamfn.connectors.kafka_input import Input
 from streamfn.connectors.kafka_membership import Membership, Tokens
 from streamfn.connectors.kafka_offsets import Offsets
@@ -20,10 +22,15 @@ from streamfn.connectors.kafka_output import Output
 from streamfn.connectors.kafka_positions import PlainPositions
 from streamfn.connectors.kafka_reader import Reader
 from streamfn.connectors.kafka_requests import Requests
+from streamfn.connectors.kafka_settings import LOGGER
 from streamfn.connectors.kafka_topics import Topics
 from streamfn.connectors.log import Committed, Listener, TopicInfo
-from streamfn.errors import AbortedError, InternalError
+from streamfn.errors import AbortedError, InternalError, LogError
 from streamfn.record import Batch, Columns, TopicPartition
+
+HEAR_TIMEOUT_S: Final = 3.0
+DEAF_MAX: Final = 3
+"""So many looks in a row without an answer, and the consumer is given up."""
 
 
 class KafkaLog:
@@ -49,7 +56,7 @@ class KafkaLog:
         self._clients = Clients(broker, settings, clock)
         self._connection, self._clock = self._clients.connection, clock
         self._exactly_once, self._create_tokens = exactly_once, create_token_topic
-        requests = Requests(self._clients.admin, self._connection, clock)
+        requests = Requests(self._clients.admin(), self._connection, clock)
         self._topics = Topics(requests, replication_factor)
         self._offsets = Offsets(requests, self._topics.width, self._clients.asker)
         make = partial(self._clients.transactional, transactional_id) if exactly_once else None
@@ -59,6 +66,7 @@ class KafkaLog:
             clock, prompt_s=self._clients.prompt_s,
         )  # fmt: skip
         self._readers: list[Reader] = []
+        self._deaf = 0
         self._group = ""
         self._consumer: Consumer | None = None
         self._input: Input | None = None
@@ -121,9 +129,25 @@ class KafkaLog:
             membership.check()
 
     def verify_membership(self) -> None:
-        """See that the token topic is still the one that was joined."""
-        if self._tokens is not None:
-            self._tokens.verify()
+        """See that the token topic is still the one that was joined, and that we hear of it.
+
+        Raises:
+            LogError: our consumer gets no answers, again and again, while other clients do: what
+                librdkafka knows of the brokers can be lost for good (its issue 5301).
+        """
+        if self._tokens is None or not self._tokens.verify():
+            return
+        try:
+            self._member().list_topics(self._tokens.topic, timeout=HEAR_TIMEOUT_S)
+        except KafkaException as exception:
+            self._deaf += 1
+            text = self._connection.text(kafka_error(exception))
+            if self._deaf >= DEAF_MAX:
+                message = f"consumer gets no answer, while other clients do; {text}; start it again"
+                raise LogError(message) from exception
+            LOGGER.warning("consumer gets no answer, while other clients do: %s", text)
+        else:
+            self._deaf = 0
 
     def poll(self, timeout_s: float) -> list[Batch]:
         """Return records of assigned, unpaused partitions; tell the listener of changes."""

@@ -76,8 +76,8 @@ class Tokens:
             return f"has {len(found.partitions)} partitions; the tasks need {self._tokens}"
         return ""
 
-    def verify(self) -> None:
-        """See that the topic is the one that was joined.
+    def verify(self) -> bool:
+        """See that the topic is the one that was joined; False if nobody could tell.
 
         Raises:
             StopError: it is gone, was made anew, or has lost partitions.
@@ -88,9 +88,9 @@ class Tokens:
                 wrong = self._wrong()
             except LogError as error:
                 LOGGER.warning("token topic %r could not be checked: %s", self.topic, error)
-                return
+                return False
             if not wrong:
-                return
+                return True
             self._topics.wait(ASK_AGAIN_S)
         message = f"token topic {self.topic!r} {wrong}; tasks are no longer shared out; {CURE}"
         raise StopError(message)

@@ -21,6 +21,9 @@ from streamfn.record import Columns, TopicPartition
 CALL_TIMEOUT_S: Final = 10.0
 """Below the transaction's time-out, so that an answer comes before the broker gives up."""
 
+LATE_MAX: Final = 3
+"""So many time-outs of one producer that is to be opened, and another one is made."""
+
 
 class Output:
     """The producer of a log."""
@@ -48,7 +51,7 @@ class Output:
         self._opening: Producer | None = None
         self._delivery = Delivery()
         self._is_open = self._unflushed = self._can_abort = False
-        self._failures = 0
+        self._failures = self._late = 0
         self._widths: dict[str, int] = {}
         self._named: set[TopicPartition] = set()
 
@@ -96,14 +99,17 @@ class Output:
             except KafkaException as exception:
                 error = kafka_error(exception)
                 again = error.retriable() and not error.fatal()
-                if not again:
-                    self._opening = None
+                late = self._clock.monotonic_s() > deadline_s
+                self._late += late
+                if not again or self._late >= LATE_MAX:  # it may never hear of its brokers again
+                    self._opening, self._late = None, 0
                 self._hear(producer, wrong)
                 self._connection.check()
-                if not again or self._clock.monotonic_s() > deadline_s:
+                if not again or late:
                     raise self._connection.error(error, wrong) from exception
             else:
                 self._connection.answered()
+                self._late = 0
                 return
 
     def _hear(self, producer: Producer, wrong: str, timeout_s: float = 0) -> None:

@@ -27,15 +27,13 @@ SLICE_S: Final = 0.1
 
 
 class Requests:
-    """Requests of an admin client, which lives as long as it gets answers.
+    """Requests of an admin client, which lives as long as the log.
 
-    After a broker was killed and came back, requests to the group's coordinator were seen to time
-    out for ever in a client that knew it before (confluent-kafka 2.16.1): a new one gets answers.
+    It is not replaced while a request is pending: librdkafka 2.16.0 then crashes the process.
     """
 
-    def __init__(self, make: Callable[[], Any], connection: Connection, clock: Clock) -> None:
-        self._make, self.connection, self.clock = make, connection, clock
-        self.client = make()
+    def __init__(self, client: Any, connection: Connection, clock: Clock) -> None:
+        self.client, self.connection, self.clock = client, connection, clock
 
     def answers(self, futures: Mapping[Key, "Future[Any]"], wrong: str) -> dict[Key, Any]:
         """Wait for all answers; an error of one key is its answer.
@@ -51,7 +49,6 @@ class Requests:
             if pending:
                 self.connection.check()
             if pending and self.clock.monotonic_s() > deadline_s:
-                self.client = self._make()
                 raise self.connection.error(KafkaError(KafkaError._TIMED_OUT), wrong)
         found: dict[Key, Any] = {}
         for key, future in futures.items():
@@ -62,10 +59,7 @@ class Requests:
                 raise exception
             else:
                 found[key] = future.result()
-        errors = [answer for answer in found.values() if isinstance(answer, KafkaError)]
-        if any(error.code() in (KafkaError._TIMED_OUT, KafkaError._WAIT_COORD) for error in errors):
-            self.client = self._make()
-        if len(errors) < len(found):
+        if any(not isinstance(answer, KafkaError) for answer in found.values()):
             self.connection.answered()
         return found
 

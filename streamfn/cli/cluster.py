@@ -25,7 +25,7 @@ class Cluster:
 
         clock = SystemClock()
         clients = Clients(config.broker, config.client_settings, clock)
-        self._requests = Requests(clients.admin, clients.connection, clock)
+        self._requests = Requests(clients.admin(), clients.connection, clock)
 
     def members(self, group: str) -> list[str]:
         """Name the members of a group: who they are, and on which machine.
