@@ -17,10 +17,11 @@ from streamfn.config import Config
 from streamfn.connectors.embedded import open_embedded
 from streamfn.connectors.log import Log
 from streamfn.connectors.partitioner import Partitioner
+from streamfn.engine.topics import existing_partitions
 from streamfn.engine.watchdog import Watchdog
 from streamfn.engine.worker import Worker
 from streamfn.errors import ConfigError, LogError, StopError
-from streamfn.graph.plan import Plan, plan, topics_of
+from streamfn.graph.plan import Plan, plan
 from streamfn.graph.topology import Topology
 from streamfn.results import Results
 from streamfn.state.directory import StateDirectory
@@ -56,12 +57,6 @@ class Run:
     def results(self) -> Results:
         """What is there to read once the worker is closed."""
         return Results(self.plan, self.log, self.worker.metrics)
-
-
-def existing_partitions(topology: Topology, log: Log) -> dict[str, int]:
-    """Partition counts of the topics that a plan is made from, as far as the log has them."""
-    found = log.topics(topics_of(topology))
-    return {name: topic.partitions for name, topic in found.items()}
 
 
 @contextmanager

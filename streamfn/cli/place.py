@@ -79,8 +79,8 @@ class Place:
 
     def plan(self, log: "Log") -> "Plan | None":
         """The program's plan over the topics that are there."""
+        from streamfn.engine.topics import existing_partitions
         from streamfn.graph.plan import plan
-        from streamfn.run import existing_partitions
 
         if self.topology is None:
             return None

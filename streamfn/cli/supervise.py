@@ -24,9 +24,10 @@ from streamfn.cli.view_of_workers import WorkersView
 from streamfn.clock import SystemClock
 from streamfn.engine.status import metrics_of
 from streamfn.engine.supervisor import Supervisor
+from streamfn.engine.topics import existing_partitions
 from streamfn.graph.plan import Plan, plan
 from streamfn.results import Results
-from streamfn.run import existing_partitions, opened_log, wait_for
+from streamfn.run import opened_log, wait_for
 
 if TYPE_CHECKING:
     from rich.console import Console

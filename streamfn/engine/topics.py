@@ -13,10 +13,18 @@ from streamfn.config import Config
 from streamfn.connectors.log import Log, TopicInfo
 from streamfn.engine.topic_check import TopicProblem, internal_topics, problems
 from streamfn.errors import ConfigError
-from streamfn.graph.plan import Plan
+from streamfn.graph.plan import Plan, topics_of
+from streamfn.graph.rights import token_topic
+from streamfn.graph.topology import Topology
 from streamfn.record import TopicPartition
 
 log_ = logging.getLogger("streamfn")
+
+
+def existing_partitions(topology: Topology, log: Log) -> dict[str, int]:
+    """Partition counts of the topics that a plan is made from, as far as the log has them."""
+    found = log.topics(topics_of(topology))
+    return {name: topic.partitions for name, topic in found.items()}
 
 
 def ensure_topics(plan: Plan, log: Log, config: Config, *, create_user_topics: bool) -> None:
@@ -47,8 +55,12 @@ def ensure_topics(plan: Plan, log: Log, config: Config, *, create_user_topics: b
 
 
 def _check_settings(plan: Plan, log: Log, config: Config) -> list[TopicProblem]:
-    """Refuse internal topics that would lose or misplace records; return what may be wrong."""
-    found = [p for p in problems(plan, log, config) if p.kind != "missing"]
+    """Refuse internal topics that would lose or misplace records; return what may be wrong.
+
+    What is missing is made next, and the token topic is made and grown by who joins.
+    """
+    tokens = token_topic(plan.application)
+    found = [p for p in problems(plan, log, config) if p.kind != "missing" and p.topic != tokens]
     errors = [str(problem) for problem in found if problem.severity == "error"]
     if errors:
         raise ConfigError("\n".join(errors))

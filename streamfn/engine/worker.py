@@ -27,10 +27,10 @@ from streamfn.engine.restore import Restore
 from streamfn.engine.starts import Starts
 from streamfn.engine.task import Task
 from streamfn.engine.topic_check import RetentionWatch
-from streamfn.engine.topics import ensure_topics
+from streamfn.engine.topics import ensure_topics, existing_partitions
 from streamfn.engine.transaction import Transaction
 from streamfn.errors import AbortedError, StageError, StateCorruptedError
-from streamfn.graph.plan import Plan, plan, topics_of
+from streamfn.graph.plan import Plan, plan
 from streamfn.graph.topology import Feed
 from streamfn.metrics import Metrics
 from streamfn.record import Batch
@@ -213,9 +213,8 @@ class Worker:
 
     def _follow_growth(self) -> None:
         """A source topic of a stateless sub-topology has more partitions: read them too."""
-        counts = self._log.topics(topics_of(self.plan.topology))
-        found = {name: topic.partitions for name, topic in counts.items()}
-        planned = plan(self.plan.topology, found)
+        topology = self.plan.topology
+        planned = plan(topology, existing_partitions(topology, self._log))
         self._log.join(planned.application, planned.tokens, self)
         self.plan = self._chores.plan = planned
         self._feeds.replan(planned, self.tokens)

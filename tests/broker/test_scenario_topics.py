@@ -72,6 +72,16 @@ def test_grown_source_without_state(broker: Address, name: str, tmp_path: Path) 
         assert sorted(map(str, found)) == sorted(str(record.value) for record in inputs)
 
 
+def test_source_that_grows_between_two_runs(broker: Address, name: str, tmp_path: Path) -> None:
+    """The tokens grow with it at the next start."""
+    with world_of(broker, name, tmp_path, "passing", partitions=2) as world:
+        first = world.start("first")
+        world.wait_running(2, first)
+        first.stop()
+        world.client.grow(f"{name}-in", 4)
+        world.wait_running(4, world.start("second"))
+
+
 @pytest.mark.slow
 def test_idle_partition_outlives_the_retention_of_offsets(
     own_broker: OwnBroker, name: str, tmp_path: Path
