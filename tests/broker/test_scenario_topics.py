@@ -79,7 +79,9 @@ def test_source_that_grows_between_two_runs(broker: Address, name: str, tmp_path
         world.wait_running(2, first)
         first.stop()
         world.client.grow(f"{name}-in", 4)
-        world.wait_running(4, world.start("second"))
+        second = world.start("second")
+        world.wait_running(4, second)
+        assert second.code is None
 
 
 @pytest.mark.slow
