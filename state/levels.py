@@ -46,8 +46,8 @@ class Levels:
     """One store of one task. Keys are encoded; values are decoded by ``decode`` when first read."""
 
     __slots__ = (
-        "_complete", "_indexed", "_ordered", "_read", "cache", "decode", "dirty", "encode",
-        "exact", "mutable", "name", "pending", "store", "undo",
+        "_complete", "_fresh", "_indexed", "_ordered", "_read", "cache", "decode", "dirty",
+        "encode", "exact", "mutable", "name", "pending", "store", "undo",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +84,8 @@ class Levels:
         self.dirty: dict[bytes, Any] = {}
         self.pending: dict[bytes, Any] = {}
         self._ordered: list[bytes] | None = None
+        self._fresh: set[bytes] = set()
+        """Dirty keys of which nothing was ever committed."""
 
     def attach(self, store: StateStore) -> None:
         """Read from this store from now on: the first one, or one that replaces a wiped one."""
@@ -203,6 +205,8 @@ class Levels:
         cache = self.cache
         old = cache[key] if key in cache else self.load(key)
         self.undo.append((self, key, old))
+        if old is MISSING and key not in self.dirty:
+            self._fresh.add(key)
         cache[key] = entry
         if self._ordered is not None and key not in self.dirty and key not in self.pending:
             insort(self._ordered, key)
@@ -216,13 +220,24 @@ class Levels:
     def changelog(self) -> tuple[list[bytes | None], list[bytes | None]]:
         """Return the dirty keys and their encoded values (None: deleted), once each.
 
+        A key that came and went since the last commit is not among them: nobody knows of it.
+
         Raises:
             SerdeError: a value does not fit the store's type: it could not be read back.
         """
+        self._forget_fresh()
         values = self._encoded(self.dirty)
         if self.exact not in _SCALARS:
             self._check_readable(values)
         return [*self.dirty], values
+
+    def _forget_fresh(self) -> None:
+        for key in self._fresh:
+            if self.dirty.get(key) is MISSING:
+                del self.dirty[key]
+                if self._ordered is not None and key not in self.pending:
+                    del self._ordered[bisect_left(self._ordered, key)]
+        self._fresh.clear()
 
     def _check_readable(self, values: list[bytes | None]) -> None:
         """Refuse to write what could not be read back.
@@ -269,6 +284,7 @@ class Levels:
         for key in self.dirty:
             del self.cache[key]
         self.dirty.clear()
+        self._fresh.clear()
         self._ordered = None
 
     def shrink(self, entries_max: int) -> None:

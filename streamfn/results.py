@@ -13,11 +13,10 @@ from streamfn.connectors.log import Log
 from streamfn.dsl.endpoints import Topic
 from streamfn.errors import ConfigError, SerdeError
 from streamfn.graph.plan import Plan
+from streamfn.graph.stores import decode_entry, entry_serde
 from streamfn.graph.topology import StoreSpec, Topology
 from streamfn.metrics import Metrics
 from streamfn.record import Record, TopicPartition
-from streamfn.serde import state_serde
-from streamfn.state.keys import key_codec
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -141,7 +140,7 @@ def store_entries(log: Log, plan: Plan, spec: StoreSpec) -> Iterator[tuple[Any, 
         for source in sources
         for key, raw in changelog_entries(log, source).items()
     )
-    decode_key, decode = key_codec(spec.key).decode, state_serde(spec.value).decode
+    seen, decode = decode_entry(spec), entry_serde(spec).decode
     for key, partition, raw in rows:
         try:
             value = decode(raw)
@@ -151,7 +150,9 @@ def store_entries(log: Log, plan: Plan, spec: StoreSpec) -> Iterator[tuple[Any, 
                 f"program that wrote it, or drop the state: streamfn reset --store {spec.name}"
             )
             raise SerdeError(message) from error
-        yield decode_key(key), value, partition
+        found = seen(key, value)
+        if found is not None:
+            yield *found, partition
 
 
 def store_name(topology: Topology, stage: object, parameter: str = "") -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import streamfn as sf
 from streamfn.config import Config
+from streamfn.graph.stores import decode_entry
 from streamfn.record import TopicPartition
 from streamfn.run import Run, embedded, work
 from tests.flights_reference import Figures, Match, Totals, data, rows_of
@@ -105,12 +106,14 @@ def resumed(app: sf.App, state_dir: Path, broker: str = "") -> Generator[Run]:
 
 def stored(opened: Run, store: str) -> dict[Any, Any]:
     """What the databases of all tasks hold of a store."""
-    return {
-        key: value
+    seen = decode_entry(opened.plan.topology.stores[store])
+    found = [
+        seen(key, value)
         for task in opened.worker.tasks.values()
         if store in task.scope.levels
         for key, value in task.scope.levels[store].scan(b"", None)
-    }
+    ]
+    return dict(entry for entry in found if entry is not None)
 
 
 def check_everything(app: sf.App, state_dir: Path, expected: Figures, broker: str = "") -> None:

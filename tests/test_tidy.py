@@ -22,7 +22,7 @@ LIBRARY = ("streamfn", *LINKED)
 TEXT_SUFFIXES = {".cfg", ".ini", ".in", ".json", ".md", ".py", ".sh", ".toml", ".txt", ".yml", ""}
 
 LAYERS = (
-    {"errors", "record", "serde", "clock", "config", "metrics", "database", "rocks"},
+    {"errors", "record", "serde", "clock", "config", "metrics", "database", "rocks", "windowed"},
     {"state", "connectors"},
     {"graph"},
     {"function"},

@@ -186,7 +186,7 @@ def _only_one(config: "Config") -> Place:
 
 def decoders(plan: "Plan", topic: str) -> tuple[Decode, Decode] | None:
     """How keys and values of a topic are read; None if the program does not say."""
-    from streamfn.serde import state_serde
+    from streamfn.graph.stores import entry_serde
     from streamfn.state.keys import key_codec
 
     sources = [source for sub in plan.subtopologies for source in sub.sources]
@@ -195,7 +195,7 @@ def decoders(plan: "Plan", topic: str) -> tuple[Decode, Decode] | None:
         return specs[topic].key.decode, specs[topic].value.decode
     for name, store in plan.topology.stores.items():
         if plan.changelog(name) == topic:
-            return key_codec(store.key).decode, state_serde(store.value).decode
+            return key_codec(store.key).decode, entry_serde(store).decode
     return None
 
 

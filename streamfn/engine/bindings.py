@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 from streamfn.engine.keys import KeyForm, to_object, to_store
+from streamfn.engine.operators.timed import Timed
 from streamfn.engine.scope import Scope
 from streamfn.errors import InternalError
 from streamfn.function.state import Context, Map, Store, Value
-from streamfn.graph.topology import Function, Parameter, Timer
+from streamfn.graph.stores import decode_entry, encode_key
+from streamfn.graph.topology import PLAIN_KINDS, Function, Parameter, StoreSpec, Timer
 from streamfn.record import Headers
+from streamfn.serde import Serde
 from streamfn.state.keys import key_codec, prefix_end
 from streamfn.state.levels import MISSING, Levels
 
@@ -126,14 +129,47 @@ class TaskMap(Map[Any, Any]):
             yield decode(key, len(prefix))[0], value
 
 
+class TimedTaskStore(Store[Any, Any]):
+    """The store of a table or an aggregate, shared as ``sf.Store``: entries have a time too.
+
+    What a function writes bears the time of the record that it is called for.
+    """
+
+    __slots__ = ("_encode", "_scope", "_seen", "_timed")
+
+    def __init__(self, scope: Scope, spec: StoreSpec) -> None:
+        self._scope, self._timed = scope, Timed(scope.levels[spec.name], spec)
+        self._encode, self._seen = encode_key(spec), decode_entry(spec)
+
+    def _get(self, key: Any) -> Any:
+        found = self._timed.get(self._encode(key))
+        return MISSING if found is None or found[0] is None else found[0]
+
+    def _put(self, key: Any, value: Any) -> None:
+        cursor = self._scope.cursor
+        now_ms = cursor.raw[2] if cursor.offset >= 0 else max(self._scope.stream_time_ms, 0)
+        self._timed.put(self._encode(key), value, now_ms)
+
+    def _delete(self, key: Any) -> None:
+        self._timed.delete(self._encode(key))
+
+    def _scan(self, start: Any, end: Any, reverse: bool) -> Iterator[tuple[Any, Any]]:
+        low = b"" if start is None else self._encode(start)
+        high = None if end is None else self._encode(end)
+        for raw, entry in self._timed.scan(low, high, reverse=reverse):
+            found = self._seen(raw, entry)
+            if found is not None:
+                yield found
+
+
 class TableLookup:
     """A table of the same partitioning, as ``sf.Lookup``; a key of another partition raises."""
 
-    __slots__ = ("_codec", "_levels", "_scope", "_topic_key", "_width")
+    __slots__ = ("_encode", "_scope", "_spec", "_timed", "_topic_key", "_width")
 
-    def __init__(self, scope: Scope, levels: Levels, key_type: object, topic_key: Any) -> None:
-        self._scope, self._levels = scope, levels
-        self._codec = key_codec(key_type)
+    def __init__(self, scope: Scope, spec: StoreSpec, topic_key: Serde[Any]) -> None:
+        self._scope, self._spec = scope, spec
+        self._timed, self._encode = Timed(scope.levels[spec.name], spec), encode_key(spec)
         self._topic_key = topic_key
         self._width = scope.subtopology.partitions
 
@@ -141,14 +177,17 @@ class TableLookup:
         """Return the table's value for a key, or None."""
         if self._width > 1:
             self._check(key)
-        found = self._levels.get(self._codec.encode(key))
-        return None if found is MISSING else found
+        found = self._timed.get(self._encode(key))
+        return None if found is None else found[0]
 
     def _check(self, key: Any) -> None:
-        partition = self._scope.partition_of(self._topic_key.encode(key), self._width)
+        serde = self._topic_key
+        raw = serde.encode(key)
+        hashed = raw if serde.hashed is None else serde.hashed(raw)
+        partition = self._scope.partition_of(hashed, self._width)
         if partition != self._scope.partition:
             message = (
-                f"look-up of key {key!r} in store {self._levels.name!r} is of another partition; "
+                f"look-up of key {key!r} in store {self._spec.name!r} is of another partition; "
                 f"got a record of partition {self._scope.partition}, the key is in {partition}; "
                 "look up the record's own key, or key the stream by it first"
             )
@@ -240,7 +279,9 @@ class Bound:
             self.maps.append((made, lambda key: component.encode(object_(key))))
             return made
         if parameter.kind == "lookup":
-            return TableLookup(scope, levels, store.key, topic_keys[store.name])
+            return TableLookup(scope, store, topic_keys[store.name])
+        if store.kind not in PLAIN_KINDS:
+            return TimedTaskStore(scope, store)
         return TaskStore(levels, store.key)
 
     def bind(self, key: Any, timestamp_ms: int) -> None:

@@ -12,7 +12,7 @@ input.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from streamfn.engine.bindings import Bound
 from streamfn.engine.keys import (
@@ -22,10 +22,11 @@ from streamfn.engine.keys import (
     exact_class,
     same,
     to_object,
-    to_store,
     to_topic,
 )
-from streamfn.engine.scope import Run, RunBatch, Scope
+from streamfn.engine.operators.families import FAMILIES
+from streamfn.engine.operators.timed import Timed
+from streamfn.engine.scope import Idle, Run, RunBatch, Scope
 from streamfn.engine.steps import (
     STEPS,
     check_timestamp,
@@ -38,7 +39,9 @@ from streamfn.engine.steps import (
 )
 from streamfn.errors import InternalError
 from streamfn.function.state import Outgoing
+from streamfn.graph.behind import topics_behind
 from streamfn.graph.topology import (
+    PLAIN_KINDS,
     AnyNode,
     Branch,
     Function,
@@ -47,13 +50,15 @@ from streamfn.graph.topology import (
     Source,
     Split,
     Step,
-    TableStore,
+    StoreSpec,
     Timer,
     TopicSpec,
 )
 from streamfn.record import Columns
-from streamfn.serde import as_key_serde
-from streamfn.state.levels import MISSING
+from streamfn.serde import Serde, as_key_serde
+from streamfn.windowed import Windowed
+
+T = TypeVar("T")
 
 _OUTGOING: Any = Outgoing
 """Untyped, as a check against the generic class would make the record's types partly unknown."""
@@ -92,29 +97,34 @@ class Compiler:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.bounds: list[Bound] = []
-        self.touched: set[str] = set()
-        """Topics that the chain being compiled may write to."""
         self.source: str | None = None
-        """The topic whose chain is being compiled."""
+        """The topic whose chain is being compiled; None behind an operator with several inputs."""
+        self.idle: list[Idle] = []
+        """What is to be done when nothing comes for a time."""
+        self._made: dict[str, Any] = {}
         self.topic_keys = {
-            node.store.name: self._table_key(node)
+            store.name: self._key_serde(node, store)
             for node in scope.subtopology.nodes.values()
-            if isinstance(node, TableStore)
+            for store in node.stores
+            if store.kind not in PLAIN_KINDS
         }
+        """By store: how the keys are written by which its partitions are chosen."""
 
-    def _table_key(self, node: TableStore) -> Any:
-        parent = self.scope.subtopology.nodes[node.parents[0]]
-        return parent.topic.key if isinstance(parent, Source) else as_key_serde(node.store.key)
+    def _key_serde(self, node: AnyNode, store: StoreSpec) -> Serde[Any]:
+        parents = [self.scope.subtopology.nodes.get(name) for name in node.parents]
+        if parents and isinstance(parents[0], Source):
+            return parents[0].topic.key
+        return as_key_serde(Windowed[store.key] if store.window is not None else store.key)  # type: ignore[name-defined]  # a type made of a value
 
     def batch(self, source: Source) -> RunBatch:
         """Compile the chain of a source.
 
         Decode, run, and one ``try`` a record (free in Python 3.11).
         """
-        self.touched, self.source = set(), source.topic.name
+        self.source = source.topic.name
         then = self.children(source, KeyForm(source.topic.key))
         decode, failed, undo = source.topic.value.decode, self.scope.failed, self.scope.undo
-        columns = [self.scope.output(topic) for topic in sorted(self.touched)]
+        columns = self.outputs_behind(source)
         lengths = [output.values.__len__ for output in columns]
         topic = source.topic
 
@@ -139,17 +149,31 @@ class Compiler:
 
         return named(plain if topic.timestamp is None else timed, source.name)  # type: ignore[no-any-return]  # named keeps the type
 
-    def touched_columns(self) -> list[Columns]:
-        """The output columns of the chain compiled last, in the order of its marks."""
-        return [self.scope.output(topic) for topic in sorted(self.touched)]
+    def outputs_behind(self, node: AnyNode) -> list[Columns]:
+        """The output columns that may be written to behind a node, in the order of their marks."""
+        topics = topics_behind(self.scope.subtopology, node)
+        return [self.scope.output(topic) for topic in sorted(topics)]
 
     def children(self, node: AnyNode, form: KeyForm) -> Run:
         """Compile what follows a node; nothing, one, or several in order."""
-        runs = [self.node(child, form) for child in self.scope.subtopology.children(node.name)]
-        return fan_out(runs)
+        following = self.scope.subtopology.children(node.name)
+        return fan_out([self.node(child, form, node.name) for child in following])
 
-    def node(self, node: AnyNode, form: KeyForm) -> Run:
-        """Compile a node for keys that arrive in ``form``."""
+    def once(self, node: AnyNode, make: Callable[[], T]) -> T:
+        """What all edges into a node share: made for the first of them."""
+        if node.name not in self._made:
+            self._made[node.name] = make()
+        return self._made[node.name]  # type: ignore[no-any-return]  # made by ``make``
+
+    def timed(self, spec: StoreSpec) -> Timed:
+        """An operator's store."""
+        return Timed(self.scope.levels[spec.name], spec)
+
+    def node(self, node: AnyNode, form: KeyForm, parent: str) -> Run:
+        """Compile a node for keys that arrive in ``form`` from a parent."""
+        family = FAMILIES.get(type(node))
+        if family is not None:
+            return named(family(self, node, form, parent), node.name)  # type: ignore[no-any-return]  # named keeps the type
         match node:
             case Step():
                 return self.step(node, form)
@@ -159,10 +183,9 @@ class Compiler:
                 return self.split(node, form)
             case Merge() | Branch():
                 return self.children(node, form)
-            case TableStore():
-                return self.table(node, form)
             case Sink():
-                return fan_out([self.sink(topic, form, node.name) for topic in node.topics])
+                run = fan_out([self.sink(topic, form, node.name) for topic in node.topics])
+                return self.with_key(run, node.name) if node.drops_null_keys else run
             case _:
                 message = f"node {node.name!r} of kind {type(node).__name__} cannot be compiled"
                 raise InternalError(message)
@@ -195,27 +218,8 @@ class Compiler:
 
         return named(run, node.name)  # type: ignore[no-any-return]  # named keeps the type
 
-    def table(self, node: TableStore, form: KeyForm) -> Run:
-        """Compile a table: keep the last value of each key."""
-        levels, store_key = self.scope.levels[node.store.name], to_store(form, node.store.key)
-        drop, then = self.scope.metrics.drop, self.children(node, form)
-        name = node.name
-
-        def run(key: Any, value: Any, timestamp: int) -> None:
-            if key is None:
-                drop("null key", name)
-                return
-            if value is None:
-                levels.put_cached(store_key(key), MISSING)
-            else:
-                levels.put(store_key(key), value)
-            then(key, value, timestamp)
-
-        return named(run, node.name)  # type: ignore[no-any-return]  # named keeps the type
-
     def sink(self, topic: TopicSpec, form: KeyForm, stage: str) -> Run:
         """Compile a sink: encode first (it may raise), then append to the topic's columns."""
-        self.touched.add(topic.name)
         columns = self.scope.output(topic.name)
         keys, values, times = columns.keys, columns.values, columns.timestamps
         encode, key_bytes = topic.value.encode, to_topic(form, topic.key)
@@ -233,6 +237,18 @@ class Compiler:
             keys.append(key_bytes(key))
             values.append(data)
             times.append(timestamp)
+
+        return named(run, stage)  # type: ignore[no-any-return]  # named keeps the type
+
+    def with_key(self, then: Run, stage: str) -> Run:
+        """Drop what has no key, and count it: it has no partition."""
+        drop = self.scope.metrics.drop
+
+        def run(key: Any, value: Any, timestamp: int) -> None:
+            if key is None:
+                drop("null key", stage)
+            else:
+                then(key, value, timestamp)
 
         return named(run, stage)  # type: ignore[no-any-return]  # named keeps the type
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from streamfn.engine.closures import Compiler
 from streamfn.engine.generate import generate, linear
-from streamfn.engine.scope import RunBatch, Scope
+from streamfn.engine.scope import Idle, RunBatch, Scope
 from streamfn.graph.plan import Subtopology
 from streamfn.graph.topology import Function, Source, Timer
 from streamfn.record import Columns
@@ -38,11 +38,20 @@ class CompiledTimer:
 
 
 @dataclass(frozen=True, slots=True)
+class CompiledIdle:
+    """What runs when nothing has come for a time."""
+
+    idle: Idle
+    marked: tuple[Columns, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Compiled:
     """Everything that one task runs."""
 
     chains: dict[str, CompiledChain]
     timers: tuple[CompiledTimer, ...]
+    idle: tuple[CompiledIdle, ...] = ()
 
 
 def compile_task(scope: Scope, *, generated: bool = True) -> Compiled:
@@ -65,19 +74,24 @@ def compile_task(scope: Scope, *, generated: bool = True) -> Compiled:
             bound.reset()
 
     scope.reset = reset
-    return Compiled(chains, timers)
+    nodes = scope.subtopology.nodes
+    idle = tuple(
+        CompiledIdle(each, tuple(compiler.outputs_behind(nodes[each.stage])))
+        for each in compiler.idle
+    )
+    return Compiled(chains, timers, idle)
 
 
 def _chain(compiler: Compiler, source: Source, generated: bool) -> CompiledChain:
     made = generate(compiler, source) if generated else None
     run, text = made or (compiler.batch(source), "")
-    return CompiledChain(source, run, tuple(compiler.touched_columns()), text)
+    return CompiledChain(source, run, tuple(compiler.outputs_behind(source)), text)
 
 
 def _timer(compiler: Compiler, node: Function, timer: Timer) -> CompiledTimer:
-    compiler.touched, compiler.source = set(), None
+    compiler.source = None
     fire = compiler.timer(node, timer)
-    return CompiledTimer(node.name, timer, fire, tuple(compiler.touched_columns()))
+    return CompiledTimer(node.name, timer, fire, tuple(compiler.outputs_behind(node)))
 
 
 def explain(sub: Subtopology, source: Source) -> str:

@@ -14,9 +14,11 @@ from typing import Any, TypeAlias
 
 from streamfn.clock import Clock
 from streamfn.graph.plan import Subtopology
+from streamfn.graph.stores import entry_serde
+from streamfn.graph.topology import PLAIN_KINDS
 from streamfn.metrics import Metrics
 from streamfn.record import Batch, Columns, Headers, TopicPartition
-from streamfn.serde import is_immutable, state_serde
+from streamfn.serde import is_immutable
 from streamfn.state.levels import Levels, Undo
 from streamfn.state.store import StateStore
 
@@ -96,6 +98,16 @@ class Cursor:
         return batch.keys[at], batch.values[at], batch.timestamps[at]
 
 
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """What a stage does when nothing comes for a time: asked between records."""
+
+    stage: str
+    due: Callable[[int], bool]
+    """``due(wall clock in ms)``."""
+    fire: Callable[[int], None]
+
+
 @dataclass(slots=True)
 class Scope:
     """One task's belongings, as its chains see them."""
@@ -142,10 +154,10 @@ def open_levels(sub: Subtopology, store: StateStore, undo: Undo) -> dict[str, Le
     """Open the levels of all stores of a task over its database."""
     made: dict[str, Levels] = {}
     for name, spec in sub.stores.items():
-        serde = state_serde(spec.value)
+        serde, plain = entry_serde(spec), spec.kind in PLAIN_KINDS
         made[name] = Levels(
             name, store, serde.encode, serde.decode,
             mutable=not is_immutable(spec.value), undo=undo, indexed=spec.kind != "value",
-            exact=spec.value if isinstance(spec.value, type) else None,
+            exact=spec.value if plain and isinstance(spec.value, type) else None,
         )  # fmt: skip
     return made

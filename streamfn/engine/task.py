@@ -23,7 +23,7 @@ from streamfn.clock import Clock
 from streamfn.config import Config
 from streamfn.connectors.log import Committed, Log
 from streamfn.engine.buffer import Buffer, Slice
-from streamfn.engine.compile import Compiled, CompiledTimer, compile_task, stages_of
+from streamfn.engine.compile import Compiled, CompiledIdle, CompiledTimer, compile_task, stages_of
 from streamfn.engine.failure import Failures, Parked, stage_behind
 from streamfn.engine.marks import Mark, mark_of, written
 from streamfn.engine.scope import Scope, open_levels
@@ -31,6 +31,7 @@ from streamfn.engine.steps import merge_time
 from streamfn.engine.timers import Timers
 from streamfn.errors import InternalError, SerdeError
 from streamfn.graph.plan import Plan, Subtopology
+from streamfn.graph.topology import Timer
 from streamfn.metrics import Metrics
 from streamfn.record import Batch, Columns, TopicPartition
 from streamfn.state.levels import Undo
@@ -232,7 +233,15 @@ class Task:
     def fire_wall_timers(self) -> None:
         """Fire what is due on the wall clock, between records."""
         if self._clock.monotonic_s() >= self.parked_until_s:
-            self._timers.fire_wall(self._clock.now_ms())
+            now_ms = self._clock.now_ms()
+            self._timers.fire_wall(now_ms)
+            for idle in self.compiled.idle:
+                if idle.idle.due(now_ms):
+                    self._fire_idle(idle, now_ms)
+
+    def _fire_idle(self, idle: CompiledIdle, now_ms: int) -> None:
+        timer = Timer(idle.idle.stage, idle.idle.fire, 0, "wall", (), False, "")
+        self._fire(CompiledTimer(idle.idle.stage, timer, idle.idle.fire, idle.marked), now_ms)
 
     def _fire(self, timer: CompiledTimer, now_ms: int) -> None:
         self._failures.marked, self._moved = timer.marked, True
@@ -271,6 +280,8 @@ class Task:
         for name, levels in self.scope.levels.items():
             if levels.dirty:
                 keys, values = levels.changelog()
+                if not keys:
+                    continue  # all of it came and went since the last commit
                 self._sent.append(name)
                 columns = Columns(keys, values, [now_ms] * len(keys), {})
                 log.emit(self.plan.changelog(name), self.partition, columns)

@@ -7,6 +7,7 @@ reads is the topology with the repartitions that the plan will add.
 from collections.abc import Mapping
 
 from streamfn.graph.naming import TOPIC_LENGTH_MAX, changelog_topic, repartition_topic
+from streamfn.graph.operators import TableStep
 from streamfn.graph.places import Mistakes
 from streamfn.graph.plan import with_repartitions
 from streamfn.graph.topology import (
@@ -15,7 +16,6 @@ from streamfn.graph.topology import (
     Function,
     Repartition,
     Step,
-    TableStore,
     TopicSpec,
     Topology,
 )
@@ -23,9 +23,7 @@ from streamfn.graph.topology import (
 
 def kind_of(node: AnyNode) -> str:
     """Name a node's kind for people."""
-    if isinstance(node, TableStore):
-        return "table"
-    return node.kind if isinstance(node, Step) else type(node).__name__.lower()
+    return node.kind if isinstance(node, Step | TableStep) else node.what
 
 
 def check_whole(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from streamfn.graph.checks import kind_of
-from streamfn.graph.plan import Plan, Subtopology, stores_of
+from streamfn.graph.plan import Plan, Subtopology
 from streamfn.graph.topology import AnyNode, Function, Sink, Source, Timer
 from streamfn.serde import type_name
 
@@ -147,7 +147,7 @@ def _stage(node: AnyNode) -> StageFacts:
         type_name(node.value),
         node.where,
         tuple(_topics_of(node)),
-        tuple(store.name for store in stores_of(node)),
+        tuple(store.name for store in node.stores),
         tuple(_timer(timer) for timer in function.timers) if function else (),
         function.policy.on_error if function else None,
         function.policy.retries if function else None,

@@ -11,18 +11,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from streamfn.errors import Mistake, TopologyError
+from streamfn.graph.behind import null_keys_matter
 from streamfn.graph.naming import changelog_topic, repartition_topic
 from streamfn.graph.topology import (
-    KEY_CHANGING,
     UNKNOWN,
     AnyNode,
     Function,
     Repartition,
     Sink,
     Source,
-    Step,
     StoreSpec,
-    TableStore,
     TopicSpec,
     Topology,
 )
@@ -58,7 +56,7 @@ class Subtopology:
         """The stores by name."""
         found: dict[str, StoreSpec] = {}
         for node in self.nodes.values():
-            found.update({store.name: store for store in stores_of(node)})
+            found.update({store.name: store for store in node.stores})
         return found
 
     def children(self, name: str) -> list[AnyNode]:
@@ -110,13 +108,6 @@ class Plan:
         return f"{self.application}-{feed}-position"
 
 
-def stores_of(node: AnyNode) -> tuple[StoreSpec, ...]:
-    """The stores that a node reads or writes."""
-    if isinstance(node, Function):
-        return node.stores
-    return (node.store,) if isinstance(node, TableStore) else ()
-
-
 def plan(topology: Topology, existing: Mapping[str, int] | None = None) -> Plan:
     """Work out what a topology needs; ``existing`` holds the partition counts the log already has.
 
@@ -140,7 +131,7 @@ def plan(topology: Topology, existing: Mapping[str, int] | None = None) -> Plan:
 def with_repartitions(topology: Topology) -> dict[str, AnyNode]:
     """The nodes with a ``Repartition`` behind each change of key that keyed nodes follow."""
     nodes = dict(topology.nodes)
-    for step in [n for n in topology.nodes.values() if _changes_key(n)]:
+    for step in [n for n in topology.nodes.values() if n.changes_key]:
         keyed = [child for child in _children(nodes, step.name) if _needs_key(nodes, child)]
         if not keyed:
             continue
@@ -154,20 +145,16 @@ def with_repartitions(topology: Topology) -> dict[str, AnyNode]:
     return nodes
 
 
-def _changes_key(node: AnyNode) -> bool:
-    return isinstance(node, Step) and node.kind in KEY_CHANGING
-
-
 def _children(nodes: Mapping[str, AnyNode], name: str) -> list[AnyNode]:
     return [node for node in nodes.values() if name in node.parents]
 
 
 def _needs_key(nodes: Mapping[str, AnyNode], node: AnyNode) -> bool:
     """True if the node, or one behind it before the next repartition, needs its keys together."""
-    if isinstance(node, Repartition) or _changes_key(node):
-        return False
-    if stores_of(node):
+    if node.keyed:
         return True
+    if isinstance(node, Repartition) or node.changes_key:
+        return False
     return any(_needs_key(nodes, child) for child in _children(nodes, node.name))
 
 
@@ -191,8 +178,9 @@ def _cut(
         repartitions[name] = node
         renamed[node.name] = name
         cut[node.name] = Sink(
-            name=node.name, parents=parents, key=node.key, value=node.value, topics=(topic,)
-        )
+            name=node.name, parents=parents, key=node.key, value=node.value, topics=(topic,),
+            drops_null_keys=not null_keys_matter(topology, node),
+        )  # fmt: skip
         cut[name] = Source(
             name=name, key=node.key, value=node.value, where=node.where, topic=topic, internal=True
         )
@@ -241,7 +229,7 @@ def _components(nodes: Mapping[str, AnyNode]) -> list[dict[str, AnyNode]]:
     owner: dict[str, str] = {}
     for node in nodes.values():
         ties = [*node.parents]
-        for store in stores_of(node):
+        for store in node.stores:
             ties.append(owner.setdefault(store.name, node.name))
         for tie in ties:
             leader[find(tie)] = find(node.name)
@@ -334,7 +322,7 @@ def _size(
     for node in sources:
         if node.internal:  # one that is there keeps its count, even if what feeds it has grown
             counts[node.name] = node.topic.partitions or counts.get(node.name) or needed
-    if any(stores_of(node) for node in group.values()):
+    if any(node.keyed for node in group.values()):
         _check_copartitioned(sources, counts, mistakes)
     mine = {node.name: counts[node.name] for node in sources}
     names = [repartitions[n.name].name if n.internal else n.name for n in sources]

@@ -10,7 +10,7 @@ and never numbered by position; parents come before children in ``Topology.nodes
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from streamfn.serde import Serde
 
@@ -53,14 +53,41 @@ class TopicSpec:
     where: str = ""
 
 
-StoreKind: TypeAlias = Literal["value", "map", "store", "table"]
+WindowKind: TypeAlias = Literal["tumbling", "hopping", "sliding", "session", "unlimited"]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSpec:
+    """Windows over event time.
+
+    ``size_ms`` is of a sliding one the time difference, of a session its gap.
+    """
+
+    kind: WindowKind
+    size_ms: int
+    advance_ms: int = 0
+    """Hopping windows: from one start to the next; tumbling ones: their size."""
+    start_ms: int = 0
+    """Unlimited windows: where the one window begins."""
+    grace_ms: int = 0
+    retention_ms: int | None = None
+    """How long windows are remembered at least; None: as long as they take records."""
+    idle_close_ms: int | None = None
+    """Windows close when no record has come for so long on the wall clock; None: never."""
+
+
+StoreKind: TypeAlias = Literal[
+    "value", "map", "store", "table", "window", "sliding", "session", "versioned", "buffer"
+]
+PLAIN_KINDS: Final = frozenset({"value", "map", "store"})
+"""Stores of functions: their entries are values. The entries of all others have a time too."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSpec:
     """A store: its name and types. ``key`` is the whole key.
 
-    Of a map that is (record key, map key).
+    Of a map that is (record key, map key); of windows the record's key, without the window.
     """
 
     name: str
@@ -68,6 +95,9 @@ class StoreSpec:
     key: object
     value: object
     where: str = ""
+    window: WindowSpec | None = None
+    history_ms: int | None = None
+    """Versioned tables: how long a superseded value can be looked up."""
 
 
 ParameterKind: TypeAlias = Literal["value", "map", "store", "lookup", "context"]
@@ -109,10 +139,30 @@ class Node:
     value: object = UNKNOWN
     where: str = ""
 
+    what: ClassVar[str] = "stage"
+    """What people call it."""
+
+    @property
+    def stores(self) -> tuple[StoreSpec, ...]:
+        """The stores that it reads or writes."""
+        return ()
+
+    @property
+    def keyed(self) -> bool:
+        """True if it needs all records of a key in one task."""
+        return bool(self.stores)
+
+    @property
+    def changes_key(self) -> bool:
+        """True if behind it a record's partition need not be its key's."""
+        return False
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source(Node):
     """Records of a topic: the user's or a repartition topic (``internal``)."""
+
+    what: ClassVar[str] = "source"
 
     topic: TopicSpec
     internal: bool = False
@@ -136,6 +186,11 @@ class Step(Node):
     takes_key: bool = False
     check_str: bool = False
 
+    @property
+    def changes_key(self) -> bool:
+        """True for map, flat_map and key_by, whatever they answer."""
+        return self.kind in KEY_CHANGING
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split(Node):
@@ -145,6 +200,8 @@ class Split(Node):
     default).
     """
 
+    what: ClassVar[str] = "split"
+
     branches: tuple[tuple[str, Callable[..., bool] | None, bool], ...]
     """(branch node's name, predicate, predicate takes the key)"""
 
@@ -153,10 +210,14 @@ class Split(Node):
 class Branch(Node):
     """One way out of a ``Split``."""
 
+    what: ClassVar[str] = "branch"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merge(Node):
     """Records of several parents, as they come."""
+
+    what: ClassVar[str] = "merge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +227,8 @@ class Function(Node):
     An answer that is a record of a topic (``Outgoing``) goes to that topic only. ``null_values``:
     the function takes None as a value; else tombstones are dropped and counted.
     """
+
+    what: ClassVar[str] = "function"
 
     fn: Callable[..., Any]
     parameters: tuple[Parameter, ...]
@@ -182,24 +245,35 @@ class Function(Node):
         """The stores by name."""
         return tuple(p.store for p in self.parameters if p.store is not None)
 
-    @property
-    def keyed(self) -> bool:
-        """True if it needs all records of a key in one task."""
-        return bool(self.stores)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableStore(Node):
-    """Keeps the last value of each key of its parent in a store; a null value deletes."""
+    """Keeps the last value of each key of its parent in a store; a null value deletes.
+
+    What it hands on are changes. A ``versioned`` store also keeps what was before.
+    """
+
+    what: ClassVar[str] = "table"
 
     store: StoreSpec
+
+    @property
+    def stores(self) -> tuple[StoreSpec, ...]:
+        """Its store."""
+        return (self.store,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sink(Node):
     """Writes records to topics."""
 
+    what: ClassVar[str] = "sink"
+
     topics: tuple[TopicSpec, ...]
+    choose: Callable[..., str] | None = None
+    """``choose(key, value)`` names the topic of each record: one of ``topics``."""
+    drops_null_keys: bool = False
+    """True in front of a repartition topic: what has no key has no partition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,12 +284,13 @@ class Repartition(Node):
     follows. ``partitions`` None: as what it feeds needs, else as many as its widest source.
     """
 
+    what: ClassVar[str] = "repartition"
+
     partitions: int | None = None
 
 
-AnyNode: TypeAlias = (
-    Source | Step | Split | Branch | Merge | Function | TableStore | Sink | Repartition
-)
+AnyNode: TypeAlias = Node
+"""The kinds here, and those of ``graph.operators``."""
 
 KEY_CHANGING: Final = frozenset({"map", "flat_map", "key_by"})
 """Steps after which the record's partition need not be its key's."""
@@ -245,10 +320,7 @@ class Topology:
         """Every store by name."""
         found: dict[str, StoreSpec] = {}
         for node in self.nodes.values():
-            if isinstance(node, TableStore):
-                found[node.store.name] = node.store
-            elif isinstance(node, Function):
-                found.update({store.name: store for store in node.stores})
+            found.update({store.name: store for store in node.stores})
         return found
 
     def children(self, name: str) -> list[AnyNode]:

@@ -7,6 +7,7 @@ functions and go to topics and stores as bytes, and back.
 from typing import Any
 
 from streamfn.serde.base import Serde
+from streamfn.serde.operators import change_serde, time_windowed, timed_serde
 from streamfn.serde.ready import BYTES, FLOAT64, INT32, INT64, STRING
 from streamfn.serde.start import start_from
 from streamfn.serde.state import msgpack, state_serde
@@ -33,6 +34,7 @@ __all__ = [
     "Serde",
     "as_key_serde",
     "as_serde",
+    "change_serde",
     "describe_type",
     "fingerprint",
     "incompatibility",
@@ -42,6 +44,8 @@ __all__ = [
     "start_from",
     "start_of",
     "state_serde",
+    "time_windowed",
+    "timed_serde",
     "topic_serde",
     "type_name",
 ]

@@ -22,3 +22,5 @@ class Serde(Generic[T]):
     type: object
     encode: Callable[[T], bytes]
     decode: Callable[[bytes], T]
+    hashed: Callable[[bytes], bytes] | None = None
+    """Of a key: which of its bytes choose its partition; None: all."""

@@ -16,6 +16,7 @@ from streamfn.errors import SerdeError
 from streamfn.serde.base import Serde
 from streamfn.serde.hooks import decode_hook, encode_hook
 from streamfn.serde.names import type_name
+from streamfn.serde.operators import windowed_key_type, windowed_serde
 from streamfn.serde.ready import BYTES, STRING
 from streamfn.serde.shapes import Order, has_text_keys, holds, order_of, shape_of, unaliased, walk
 from streamfn.serde.state import ENCODERS
@@ -56,6 +57,9 @@ def key_serde(type_: object) -> Serde[Any]:
     Raises:
         SerdeError: no serde can carry the type, or it has dicts that cannot be written in order.
     """
+    inner_key = windowed_key_type(type_)
+    if inner_key is not None:
+        return windowed_serde(type_, key_serde(inner_key))
     shape = shape_of(type_)
     if any(
         isinstance(inner, inspect.DictType) and not has_text_keys(inner) for inner in walk(shape)

@@ -24,11 +24,11 @@ from streamfn.dsl.endpoints import Topic
 from streamfn.engine.worker import Worker
 from streamfn.errors import ConfigError
 from streamfn.graph.plan import plan
+from streamfn.graph.stores import decode_entry, encode_key
 from streamfn.graph.topology import TopicSpec
 from streamfn.record import Columns, Headers, Record, TopicPartition
 from streamfn.results import store_name
 from streamfn.state.home import MemoryHomes
-from streamfn.state.keys import key_codec
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -228,14 +228,15 @@ class TestDriver:
         topology = self._worker.plan.topology
         name = store_name(topology, stage, parameter)
         spec = topology.stores[name]
-        decode = key_codec(spec.key).decode
-        found = {
-            decode(key): value
+        seen, order = decode_entry(spec), encode_key(spec)
+        entries = [
+            seen(key, value)
             for task in self._worker.tasks.values()
             if name in task.scope.levels
             for key, value in task.scope.levels[name].scan(b"", None)
-        }
-        return dict(sorted(found.items(), key=lambda entry: key_codec(spec.key).encode(entry[0])))
+        ]
+        found = [entry for entry in entries if entry is not None]
+        return dict(sorted(found, key=lambda entry: order(entry[0])))
 
     def _spec(self, topic: Topic[Any, Any]) -> TopicSpec:
         found = self._worker.plan.user_topics.get(topic.name)

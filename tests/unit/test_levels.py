@@ -245,13 +245,30 @@ for machine in (Numbers, Optional, Direct, Mutable):
 def test_none_is_not_missing() -> None:
     """None is stored, and written to the changelog as a value; a deletion is a tombstone."""
     levels = open_levels(int | None, MemoryStore(["s"]), [])
-    levels.put(b"none", None)
     levels.put(b"gone", 1)
+    levels.changelog()
+    levels.committed()
+    levels.put(b"none", None)
     levels.delete(b"gone")
     assert levels.get(b"none") is None
     assert levels.get(b"gone") is MISSING
     assert list(levels.scan(b"", None)) == [(b"none", None)]
     assert levels.changelog() == ([b"none", b"gone"], [b"\xc0", None])
+
+
+def test_what_came_and_went_between_commits_is_not_told() -> None:
+    """Nobody knows of it: neither the changelog nor a later scan holds it, not even twice."""
+    levels = open_levels(int, MemoryStore(["s"]), [])
+    levels.put(b"kept", 1)
+    assert [key for key, _ in levels.scan(b"", None)] == [b"kept"]
+    levels.put(b"gone", 1)
+    levels.delete(b"gone")
+    assert levels.changelog() == ([b"kept"], [b"\x01"])
+    levels.committed()
+    levels.put(b"gone", 2)
+    assert [key for key, _ in levels.scan(b"", None)] == [b"gone", b"kept"]
+    levels.delete(b"gone")
+    assert levels.changelog() == ([], [])
 
 
 def put_and_log(levels: Levels, value: Any) -> None:

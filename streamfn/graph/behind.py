@@ -1,0 +1,50 @@
+"""What lies behind a node: which topics its records may reach, and who asks for what on the way.
+
+Invariant: these walk edges only; a topic ends the walk where another sub-topology begins.
+"""
+
+from typing import Protocol
+
+from streamfn.graph.operators import GlobalJoin, StreamJoin, StreamTableJoin
+from streamfn.graph.topology import Function, Node, Sink
+
+
+class Graph(Protocol):
+    """A topology or a part of one."""
+
+    def children(self, name: str) -> list[Node]:
+        """The nodes fed by a node."""
+        ...
+
+
+def topics_behind(graph: Graph, node: Node) -> set[str]:
+    """The topics that records of a node may end up in, without going through another."""
+    found: set[str] = set()
+    seen = {node.name}
+    waiting = [node]
+    while waiting:
+        at = waiting.pop()
+        if isinstance(at, Sink):
+            found.update(topic.name for topic in at.topics)
+        elif isinstance(at, Function):
+            found.update(topic.name for topic in at.sinks)
+        following = [child for child in graph.children(at.name) if child.name not in seen]
+        seen.update(child.name for child in following)
+        waiting += following
+    return found
+
+
+def null_keys_matter(graph: Graph, node: Node) -> bool:
+    """Tell whether a join that answers for records without a key is anywhere behind (KIP-962)."""
+    children = graph.children(node.name) or [
+        child for parent in node.parents for child in graph.children(parent)
+    ]
+    waiting, seen = list(children), set[str]()
+    while waiting:
+        at = waiting.pop()
+        if isinstance(at, StreamJoin | StreamTableJoin | GlobalJoin) and at.kind != "inner":
+            return True
+        if at.name not in seen:
+            seen.add(at.name)
+            waiting += graph.children(at.name)
+    return False
