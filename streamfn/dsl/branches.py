@@ -1,19 +1,16 @@
-"""Builds what splits and joins the ways of records: split, merge, repartition, to.
+"""Builds what splits and joins the ways of records: split, merge, repartition.
 
-Invariant: predicates are tried in the order written and a record goes one way only; a record
-written to a topic goes on as well.
+Invariant: predicates are tried in the order written and a record goes one way only.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
-from typing_extensions import TypeIs
-
-from streamfn.dsl.endpoints import Point, Topic
-from streamfn.dsl.lambdas import check_arguments
-from streamfn.dsl.steps import derived_name, usable_type
+from streamfn.dsl.endpoints import Point
+from streamfn.dsl.lambdas import OF_RECORD, check_arguments
+from streamfn.dsl.steps import derived_name
 from streamfn.function.annotations import fits, members, said, union
 from streamfn.graph.builder import Builder
 from streamfn.graph.topology import (
@@ -21,11 +18,8 @@ from streamfn.graph.topology import (
     Branch,
     Merge,
     Repartition,
-    Sink,
     Split,
-    TopicSpec,
 )
-from streamfn.serde import as_key_serde, as_serde
 
 
 def add_split(
@@ -53,7 +47,7 @@ def add_split(
     for predicate in (*predicates, None):
         way = _add_branch(inside, predicate, where)
         takes_key = predicate is not None and (
-            check_arguments(builder, predicate, (1, 2), "split", where) == 2
+            check_arguments(builder, predicate, OF_RECORD, "split", where) == 2
         )
         ways.append((way, predicate, takes_key))
         points.append(Point(builder, way, point.key, point.value, point.base))
@@ -143,98 +137,3 @@ def check_partitions(builder: Builder, partitions: object, what: str, where: str
             repr(partitions),
             "say a number of at least 1, or leave it out",
         )
-
-
-def add_sink(
-    point: Point, to: object, types: tuple[object, object], name: str | None, where: str
-) -> None:
-    """Write records to a topic, several, or one named by a string."""
-    listed = cast("tuple[object, ...]", to) if isinstance(to, tuple) else (to,)
-    specs = [_sink_topic(point, target, types, where) for target in listed]
-    topics = tuple(spec for spec in specs if spec is not None)
-    if not topics:
-        return
-    derived = f"{point.base}-to-{'-'.join(topic.name for topic in topics)}"
-    name = point.builder.claim(derived, name, "to", where, salt=point.node)
-    point.builder.add(
-        Sink(
-            name=name,
-            parents=(point.node,),
-            key=point.key,
-            value=point.value,
-            where=where,
-            topics=topics,
-        )
-    )
-
-
-def _sink_topic(
-    point: Point, target: object, types: tuple[object, object], where: str
-) -> TopicSpec | None:
-    if isinstance(target, str):
-        return _named_topic(point, target, types, where)
-    what = f"to of {point.node!r}"
-    spec = own_topic(point.builder, target, what, where)
-    if spec is not None:
-        check_sink_types(point.builder, what, (point.key, point.value), spec, where)
-    return spec
-
-
-def is_topic(target: object) -> TypeIs[Topic[Any, Any]]:
-    """Tell a topic of any types."""
-    return isinstance(target, Topic)
-
-
-def own_topic(builder: Builder, target: object, what: str, where: str) -> TopicSpec | None:
-    """The topic's spec; report what is no topic of this app."""
-    if not is_topic(target):
-        cure = "pass a topic made by app.topic, or its name"
-        builder.mistake(where, f"{what} is no topic", repr(target), cure)
-        return None
-    if target.builder is not builder:
-        got = f"topic {target.name!r} of {target.builder.application!r}"
-        builder.mistake(where, f"{what} is a topic of another app", got, "declare it in this app")
-    return target.spec
-
-
-def check_sink_types(
-    builder: Builder, what: str, given: tuple[object, object], spec: TopicSpec, where: str
-) -> None:
-    """Report records that evidently do not fit a topic's types."""
-    for part, mine, theirs in (("key", given[0], spec.key), ("value", given[1], spec.value)):
-        if not fits(mine, theirs):
-            builder.mistake(
-                where,
-                f"{what}: the {part} does not fit topic {spec.name!r}",
-                f"{said(mine)} for a topic with {part}={said(theirs)}",
-                f"declare the topic with {part}={said(mine)}, or convert before it",
-            )
-
-
-def _named_topic(
-    point: Point, name: str, types: tuple[object, object], where: str
-) -> TopicSpec | None:
-    builder = point.builder
-    found = builder.topics.get(name)
-    if found is not None:
-        check_sink_types(builder, f"to of {point.node!r}", (point.key, point.value), found, where)
-        return found
-    known = True
-    chosen: list[object] = []
-    for what, given, mine in zip(("key", "value"), types, (point.key, point.value), strict=True):
-        wanted = mine if given is UNKNOWN else given
-        chosen.append(wanted)
-        if wanted is UNKNOWN:
-            known = False
-            builder.mistake(
-                where,
-                f"the {what} type of topic {name!r} is unknown",
-                f"a stream whose {what} type nobody says",
-                f"say {what}= in to(), or where the {what} is made",
-            )
-        elif not usable_type(builder, what, wanted, f"to({name!r})", where):
-            known = False
-    if not known or not builder.check_name(name, "a topic", where):
-        return None
-    key, value = as_key_serde(chosen[0]), as_serde(chosen[1])
-    return builder.declare(TopicSpec(name, key, value, where=where))

@@ -12,8 +12,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast
 
-from streamfn.dsl.branches import check_sink_types, own_topic
 from streamfn.dsl.endpoints import KeyOut, Point, ValueOut
+from streamfn.dsl.sinks import check_sink_types, own_topic
 from streamfn.dsl.stream import Stream
 from streamfn.function.annotations import said, underlying
 from streamfn.function.parameters import Stage

@@ -1,4 +1,4 @@
-"""Reads the functions given to stateless operators: how many arguments, and what they answer.
+"""Reads the functions given to operators: how many arguments, and what they answer.
 
 Invariant: the number of arguments alone decides between ``fn(value)`` and ``fn(key, value)``, and
 it is read when the program is built.
@@ -6,8 +6,8 @@ it is read when the program is built.
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any, cast, get_args, get_origin
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeAlias, cast, get_args, get_origin
 
 from streamfn.function.annotations import (
     Unresolved,
@@ -20,15 +20,23 @@ from streamfn.graph.naming import touched
 from streamfn.graph.places import user_frame
 from streamfn.graph.topology import UNKNOWN
 
-FORMS = {1: "fn(value)", 2: "fn(key, value)"}
+Forms: TypeAlias = Mapping[int, str]
+"""How a function may be called, by the number of its arguments."""
+
+OF_VALUE: Final[Forms] = {1: "fn(value)"}
+OF_PAIR: Final[Forms] = {2: "fn(key, value)"}
+OF_RECORD: Final[Forms] = {**OF_VALUE, **OF_PAIR}
+OF_AGGREGATE: Final[Forms] = {2: "fn(aggregate, value)"}
+OF_SESSIONS: Final[Forms] = {2: "fn(one, other)"}
+OF_SIDES: Final[Forms] = {2: "fn(left, right)", 3: "fn(key, left, right)"}
+OF_NOTHING: Final[Forms] = {0: "fn()"}
 
 
-def check_arguments(
-    builder: Builder, fn: object, allowed: tuple[int, ...], kind: str, where: str
-) -> int:
-    """Return how many arguments to call ``fn`` with, one of ``allowed``; report what fits none."""
+def check_arguments(builder: Builder, fn: object, forms: Forms, kind: str, where: str) -> int:
+    """Return how many arguments to call ``fn`` with, one of ``forms``; report what fits none."""
+    allowed = tuple(forms)
     if not callable(fn):
-        builder.mistake(where, f"{kind} needs a function", repr(fn), f"pass {_forms(allowed)}")
+        builder.mistake(where, f"{kind} needs a function", repr(fn), f"pass {_said(forms)}")
         return allowed[0]
     try:
         parameters = inspect.signature(fn).parameters.values()
@@ -41,15 +49,15 @@ def check_arguments(
         return wanted
     builder.mistake(
         where,
-        f"the function of {kind} cannot be called as {_forms(allowed)}",
+        f"the function of {kind} cannot be called as {_said(forms)}",
         f"{touched(fn)!r} with {_taken(parameters)}",
-        f"write it as {_forms(allowed)}",
+        f"write it as {_said(forms)}",
     )
     return allowed[0]
 
 
-def _forms(allowed: tuple[int, ...]) -> str:
-    return " or ".join(FORMS[count] for count in allowed)
+def _said(forms: Forms) -> str:
+    return " or ".join(forms.values())
 
 
 def _taken(parameters: Iterable[inspect.Parameter]) -> str:
@@ -68,8 +76,10 @@ def _counts(parameters: Iterable[inspect.Parameter]) -> tuple[int, float]:
     return needed, most
 
 
-def answer_of(fn: Callable[..., Any]) -> object:
+def answer_of(fn: object) -> object:
     """The type a named function says it answers, a class itself; else unknown."""
+    if not callable(fn):
+        return UNKNOWN
     if isinstance(fn, type):
         return cast("object", fn)
     if isinstance(fn, functools.partial):

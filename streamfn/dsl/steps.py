@@ -8,7 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from streamfn.dsl.endpoints import Point
-from streamfn.dsl.lambdas import answer_of, check_arguments, item_of, pair_of, value_of
+from streamfn.dsl.lambdas import (
+    OF_PAIR,
+    OF_RECORD,
+    answer_of,
+    check_arguments,
+    item_of,
+    pair_of,
+    value_of,
+)
 from streamfn.errors import SerdeError
 from streamfn.function.annotations import fits, said
 from streamfn.graph.builder import Builder
@@ -19,7 +27,7 @@ from streamfn.serde import as_key_serde, as_serde
 
 def keeping_step(point: Point, kind: StepKind, fn: Any, name: str | None, where: str) -> Point:
     """Add filter, filter_not or peek: key and value stay as they are."""
-    takes_key = check_arguments(point.builder, fn, (1, 2), kind, where) == 2
+    takes_key = check_arguments(point.builder, fn, OF_RECORD, kind, where) == 2
     return _add(point, kind, fn, name, where, takes_key=takes_key)
 
 
@@ -27,8 +35,8 @@ def value_step(
     point: Point, kind: StepKind, fn: Any, value: object, name: str | None, where: str
 ) -> Point:
     """Add map_values or flat_map_values: the key stays, the value's type is said or annotated."""
-    takes_key = check_arguments(point.builder, fn, (1, 2), kind, where) == 2
-    annotated = _answer(fn)
+    takes_key = check_arguments(point.builder, fn, OF_RECORD, kind, where) == 2
+    annotated = answer_of(fn)
     annotated = value_of(item_of(annotated) if kind == "flat_map_values" else annotated)
     value = said_type(point.builder, "value", value, annotated, kind, where)
     return _add(point, kind, fn, name, where, value=value, takes_key=takes_key)
@@ -43,25 +51,33 @@ def pair_step(
     where: str,
 ) -> Point:
     """Add map or flat_map: both types are said, or annotated as tuple[K, V]."""
-    check_arguments(point.builder, fn, (2,), kind, where)
-    answer = _answer(fn)
+    check_arguments(point.builder, fn, OF_PAIR, kind, where)
+    answer = answer_of(fn)
     annotated = pair_of(item_of(answer) if kind == "flat_map" else answer)
     key = said_type(point.builder, "key", types[0], annotated[0], kind, where)
     value = said_type(point.builder, "value", types[1], annotated[1], kind, where)
     return _add(point, kind, fn, name, where, key=key, value=value, takes_key=True)
 
 
-def key_step(point: Point, fn: Any, key: object, name: str | None, where: str) -> Point:
-    """Add key_by: the key's type is said or annotated, else it is str and checked."""
-    check_arguments(point.builder, fn, (1,), "key_by", where)
-    annotated = value_of(_answer(fn))
-    check_str = key is UNKNOWN and annotated is UNKNOWN
-    known = str if check_str else said_type(point.builder, "key", key, annotated, "key_by", where)
-    return _add(point, "key_by", fn, name, where, key=known, check_str=check_str)
+def key_step(
+    point: Point, fn: Any, key: object, name: str | None, where: str, called: str = "key_by"
+) -> Point:
+    """Add key_by, or group_by: they give the record a key."""
+    takes_key = check_arguments(point.builder, fn, OF_RECORD, called, where) == 2
+    known, check_str = key_type(point.builder, fn, key, called, where)
+    return _add(
+        point, "key_by", fn, name, where, key=known, takes_key=takes_key, check_str=check_str
+    )
 
 
-def _answer(fn: object) -> object:
-    return answer_of(fn) if callable(fn) else UNKNOWN
+def key_type(
+    builder: Builder, fn: object, key: object, called: str, where: str
+) -> tuple[object, bool]:
+    """The type of the keys that a function gives: said or annotated, else str, to be checked."""
+    annotated = value_of(answer_of(fn))
+    if key is UNKNOWN and annotated is UNKNOWN:
+        return str, True
+    return said_type(builder, "key", key, annotated, called, where), False
 
 
 def said_type(

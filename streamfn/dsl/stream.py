@@ -8,13 +8,19 @@ returns a new one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Any, TypeVar, overload
 
 from typing_extensions import TypeForm
 
-from streamfn.dsl.branches import add_merge, add_repartition, add_sink, add_split
+from streamfn.dsl.branches import add_merge, add_repartition, add_split
 from streamfn.dsl.endpoints import KeyOut, Point, Sink, Source, ValueOut
+from streamfn.dsl.grouped import Grouped
+from streamfn.dsl.sinks import add_chosen_sink, add_sink
 from streamfn.dsl.steps import keeping_step, key_step, pair_step, value_step
+from streamfn.dsl.stream_joins import Joinable
+from streamfn.dsl.table import Table, table_at
+from streamfn.dsl.table_steps import add_table
 from streamfn.graph.places import here
 from streamfn.graph.topology import UNKNOWN
 from streamfn.serde import Serde
@@ -26,7 +32,7 @@ OtherValue = TypeVar("OtherValue")
 _UNSAID: Any = UNKNOWN
 
 
-class Stream(Source[KeyOut, ValueOut]):
+class Stream(Joinable[KeyOut, ValueOut]):
     """Records on their way through the program."""
 
     def __init__(self, point: Point) -> None:
@@ -169,18 +175,88 @@ class Stream(Source[KeyOut, ValueOut]):
     ) -> Stream[str, ValueOut]: ...
     @overload
     def key_by(
+        self, fn: Callable[[KeyOut, ValueOut], str], *, name: str | None = None
+    ) -> Stream[str, ValueOut]: ...
+    @overload
+    def key_by(
         self,
         fn: Callable[[ValueOut], NewKey],
         *,
         key: TypeForm[NewKey] | Serde[NewKey],
         name: str | None = None,
     ) -> Stream[NewKey, ValueOut]: ...
+    @overload
+    def key_by(
+        self,
+        fn: Callable[[KeyOut, ValueOut], NewKey],
+        *,
+        key: TypeForm[NewKey] | Serde[NewKey],
+        name: str | None = None,
+    ) -> Stream[NewKey, ValueOut]: ...
     def key_by(self, fn: Callable[..., Any], *, key: Any = _UNSAID, name: str | None = None) -> Any:
-        """Give each record the key ``fn(value)``; a key that is no ``str`` is said by ``key=``."""
+        """Give each record the key ``fn(value)`` or ``fn(key, value)``.
+
+        A key that is no ``str`` is said by ``key=``.
+        """
         where = here()
         return Stream[Any, Any](key_step(self.point(where), fn, key, name, where))
 
     select_key = key_by
+
+    @overload
+    def group_by(
+        self, fn: Callable[[ValueOut], str | None], *, name: str | None = None
+    ) -> Grouped[str, ValueOut]: ...
+    @overload
+    def group_by(
+        self, fn: Callable[[KeyOut, ValueOut], str | None], *, name: str | None = None
+    ) -> Grouped[str, ValueOut]: ...
+    @overload
+    def group_by(
+        self,
+        fn: Callable[[ValueOut], NewKey | None],
+        *,
+        key: TypeForm[NewKey] | Serde[NewKey],
+        name: str | None = None,
+    ) -> Grouped[NewKey, ValueOut]: ...
+    @overload
+    def group_by(
+        self,
+        fn: Callable[[KeyOut, ValueOut], NewKey | None],
+        *,
+        key: TypeForm[NewKey] | Serde[NewKey],
+        name: str | None = None,
+    ) -> Grouped[NewKey, ValueOut]: ...
+    def group_by(
+        self, fn: Callable[..., Any], *, key: Any = _UNSAID, name: str | None = None
+    ) -> Any:
+        """Group the records by ``fn(value)`` or ``fn(key, value)``; None is in no group.
+
+        A key that is no ``str`` is said by ``key=``.
+        """
+        where = here()
+        return Grouped[Any, Any](key_step(self.point(where), fn, key, name, where, "group_by"))
+
+    def group_by_key(self) -> Grouped[KeyOut, ValueOut]:
+        """Group the records by the keys they have."""
+        return Grouped(self.point(here()))
+
+    def to_table(
+        self,
+        *,
+        versioned: timedelta | None = None,
+        store: str | None = None,
+        name: str | None = None,
+    ) -> Table[KeyOut, ValueOut]:
+        """Keep the last value of each key; a null value deletes.
+
+        With ``store=`` a filter of the table always knows what was there before, and says nothing
+        of a row that passed neither then nor now; without, as Kafka Streams, only if somebody
+        behind it asks for old values.
+        """
+        where, kept = here(), store is not None
+        point = self.point(where)
+        return table_at(add_table(point, name, where, versioned=versioned, store=store, kept=kept))
 
     def split(
         self, *predicates: Callable[[ValueOut], bool], name: str | None = None
@@ -226,15 +302,43 @@ class Stream(Source[KeyOut, ValueOut]):
         value: TypeForm[Any] | Serde[Any] = _UNSAID,
         name: str | None = None,
     ) -> None: ...
+    @overload
+    def to(
+        self,
+        choose: Callable[[ValueOut], Sink[KeyOut, ValueOut] | str],
+        /,
+        *,
+        topics: tuple[Sink[KeyOut, ValueOut] | str, ...] | None = None,
+        name: str | None = None,
+    ) -> None: ...
+    @overload
+    def to(
+        self,
+        choose: Callable[[KeyOut, ValueOut], Sink[KeyOut, ValueOut] | str],
+        /,
+        *,
+        topics: tuple[Sink[KeyOut, ValueOut] | str, ...] | None = None,
+        name: str | None = None,
+    ) -> None: ...
     def to(
         self,
         topic: Any,
         /,
         *,
+        topics: Any = None,
         key: Any = _UNSAID,
         value: Any = _UNSAID,
         name: str | None = None,
     ) -> None:
-        """Write the records to a topic, to several, or to one named here with these types."""
+        """Write the records to a topic, to several, or to one named here with these types.
+
+        A function chooses a topic for each record: ``fn(value)`` or ``fn(key, value)`` answers one
+        of ``topics``, or its name. Without ``topics=`` it may be any topic, and one that is not
+        declared here has the types of the stream.
+        """
         where = here()
-        add_sink(self.point(where), topic, (key, value), name, where)
+        point = self.point(where)
+        if callable(topic):
+            add_chosen_sink(point, topic, topics, name, where)
+        else:
+            add_sink(point, topic, (key, value), name, where)

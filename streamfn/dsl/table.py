@@ -1,89 +1,232 @@
-"""A table: the last value of each key of a topic, kept in a store that functions look up in.
+"""Tables: the last value of each key, what is done with them, and who looks up in them.
 
-Invariant: outside a running topology a table has no entries; reading one there is an error, not an
-empty answer.
+Invariant: a table is a place in the program and holds nothing; what it keeps is in the store of its
+stage, in the task of each key.
 """
 
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from typing_extensions import TypeForm
 
 from streamfn.dsl.endpoints import Point
-from streamfn.errors import SerdeError, StreamfnError
-from streamfn.function.annotations import plain_type
-from streamfn.function.parameters import SharedStore
-from streamfn.graph.builder import Builder
-from streamfn.graph.topology import StoreSpec, TableStore
-from streamfn.serde import state_serde
-from streamfn.state.keys import key_codec
-from streamfn.state.levels import Missing
+from streamfn.dsl.grouped_table import GroupedTable
+from streamfn.dsl.joinable_table import JoinableTable
+from streamfn.dsl.suppress import WhenFull, add_suppress
+from streamfn.dsl.table_steps import TableStepKind, add_regroup, add_table_step, add_to_stream
+from streamfn.graph.places import here
+from streamfn.graph.topology import UNKNOWN
+from streamfn.serde import Serde
+
+if TYPE_CHECKING:
+    from streamfn.dsl.stream import Stream
 
 K = TypeVar("K")
 V = TypeVar("V")
+NewKey = TypeVar("NewKey")
+NewValue = TypeVar("NewValue")
+
+_UNSAID: Any = UNKNOWN
 
 
-class Table(SharedStore[K, V]):
-    """The last value of each key of a topic: bind it as a parameter's default.
+class Table(JoinableTable[K, V]):
+    """The last value of each key; functions look up in it if they bind it as a default.
 
     ``def enrich(flight: Flight, weather: sf.Lookup[str, Weather] = weather_table) -> ...``
+
+    The table of a windowed aggregate has keys ``sf.Windowed[K]``.
     """
 
     __slots__ = ()
 
-    def __init__(self, owner: Builder, spec: StoreSpec) -> None:
-        self.owner = owner
-        self.spec = spec
+    @overload
+    def filter(
+        self,
+        fn: Callable[[V], bool],
+        *,
+        store: str | None = ...,
+        name: str | None = ...,
+    ) -> Table[K, V]: ...
+    @overload
+    def filter(
+        self,
+        fn: Callable[[K, V], bool],
+        *,
+        store: str | None = ...,
+        name: str | None = ...,
+    ) -> Table[K, V]: ...
+    def filter(
+        self, fn: Callable[..., bool], *, store: str | None = None, name: str | None = None
+    ) -> Any:
+        """Keep the rows for which ``fn(value)`` or ``fn(key, value)`` is true; the others go.
 
-    @property
-    def name(self) -> str:
-        """The name of its store."""
-        return self.spec.name
+        ``store=`` gives the result a store of its own; else it is worked out when asked for.
+        """
+        return self._step("filter", fn, _UNSAID, store, name)
 
-    def _get(self, key: K) -> V | Missing:
-        raise self._not_running()
+    @overload
+    def filter_not(
+        self,
+        fn: Callable[[V], bool],
+        *,
+        store: str | None = ...,
+        name: str | None = ...,
+    ) -> Table[K, V]: ...
+    @overload
+    def filter_not(
+        self,
+        fn: Callable[[K, V], bool],
+        *,
+        store: str | None = ...,
+        name: str | None = ...,
+    ) -> Table[K, V]: ...
+    def filter_not(
+        self, fn: Callable[..., bool], *, store: str | None = None, name: str | None = None
+    ) -> Any:
+        """Leave out the rows for which ``fn(value)`` or ``fn(key, value)`` is true."""
+        return self._step("filter_not", fn, _UNSAID, store, name)
 
-    def _put(self, key: K, value: V) -> None:
-        raise self._not_running()
+    @overload
+    def map_values(
+        self,
+        fn: Callable[[V], NewValue | None],
+        *,
+        value: TypeForm[NewValue] | Serde[NewValue] = ...,
+        store: str | None = ...,
+        name: str | None = ...,
+    ) -> Table[K, NewValue]: ...
+    @overload
+    def map_values(
+        self,
+        fn: Callable[[K, V], NewValue | None],
+        *,
+        value: TypeForm[NewValue] | Serde[NewValue] = ...,
+        store: str | None = ...,
+        name: str | None = ...,
+    ) -> Table[K, NewValue]: ...
+    def map_values(
+        self,
+        fn: Callable[..., Any],
+        *,
+        value: Any = _UNSAID,
+        store: str | None = None,
+        name: str | None = None,
+    ) -> Any:
+        """Replace each value by ``fn(value)`` or ``fn(key, value)``; None deletes the row.
 
-    def _delete(self, key: K) -> None:
-        raise self._not_running()
+        A deleted row stays deleted: ``fn`` is not asked.
+        """
+        return self._step("map_values", fn, value, store, name)
 
-    def _scan(self, start: K | None, end: K | None, reverse: bool) -> Iterator[tuple[K, V]]:
-        raise self._not_running()
+    @overload
+    def transform_values(
+        self,
+        fn: Callable[[V | None], NewValue | None],
+        *,
+        value: TypeForm[NewValue] | Serde[NewValue] = ...,
+        store: str | None = ...,
+        name: str | None = ...,
+    ) -> Table[K, NewValue]: ...
+    @overload
+    def transform_values(
+        self,
+        fn: Callable[[K, V | None], NewValue | None],
+        *,
+        value: TypeForm[NewValue] | Serde[NewValue] = ...,
+        store: str | None = ...,
+        name: str | None = ...,
+    ) -> Table[K, NewValue]: ...
+    def transform_values(
+        self,
+        fn: Callable[..., Any],
+        *,
+        value: Any = _UNSAID,
+        store: str | None = None,
+        name: str | None = None,
+    ) -> Any:
+        """Like ``map_values``, but ``fn`` is asked for deleted rows too, with a value of None.
 
-    def _not_running(self) -> StreamfnError:
-        return StreamfnError(
-            f"table {self.name!r} has no entries outside a running topology; got a read or write; "
-            "pass a dict in a unit test, or use sf.testing.TestDriver"
-        )
+        It must always answer the same for the same: it is asked for old values again.
+        """
+        return self._step("transform_values", fn, value, store, name)
 
-    def __repr__(self) -> str:
-        return f"Table({self.name!r})"
+    def _step(
+        self, kind: TableStepKind, fn: Any, value: Any, store: str | None, name: str | None
+    ) -> Table[K, Any]:
+        where = here()
+        return table_at(add_table_step(self._point, kind, fn, value, (store, name), where))
+
+    @overload
+    def group_by(
+        self,
+        fn: Callable[[V], str | None],
+        *,
+        name: str | None = ...,
+    ) -> GroupedTable[str, V]: ...
+    @overload
+    def group_by(
+        self,
+        fn: Callable[[K, V], str | None],
+        *,
+        name: str | None = ...,
+    ) -> GroupedTable[str, V]: ...
+    @overload
+    def group_by(
+        self,
+        fn: Callable[[V], NewKey | None],
+        *,
+        key: TypeForm[NewKey] | Serde[NewKey],
+        name: str | None = ...,
+    ) -> GroupedTable[NewKey, V]: ...
+    @overload
+    def group_by(
+        self,
+        fn: Callable[[K, V], NewKey | None],
+        *,
+        key: TypeForm[NewKey] | Serde[NewKey],
+        name: str | None = ...,
+    ) -> GroupedTable[NewKey, V]: ...
+    def group_by(
+        self, fn: Callable[..., Any], *, key: Any = _UNSAID, name: str | None = None
+    ) -> Any:
+        """Group the rows by ``fn(value)`` or ``fn(key, value)``; None is in no group.
+
+        A key that is no ``str`` is said by ``key=``.
+        """
+        where = here()
+        return GroupedTable[Any, Any](add_regroup(self._point, fn, key, name, where))
+
+    def suppress(
+        self,
+        until: Literal["close"] | timedelta,
+        *,
+        max_records: int | None = None,
+        when_full: WhenFull = "emit",
+        name: str | None = None,
+    ) -> Table[K, V]:
+        """Hold changes back, and hand on only the last one of each key.
+
+        Args:
+            until: ``"close"``: until the window of the key is closed, so that there is one final
+                result. A timedelta: until the first change that waits is so old, by the times of
+                the records.
+            max_records: how many keys may wait.
+            when_full: when one more comes, hand the oldest on early (``"emit"``), or ``"fail"``.
+            name: the name of the stage and its store.
+        """
+        where = here()
+        return table_at(add_suppress(self._point, until, max_records, when_full, name, where))
+
+    def to_stream(self, *, name: str | None = None) -> Stream[K, V]:
+        """Read the table's changes as records; a deleted row is a null value."""
+        from streamfn.dsl.stream import Stream
+
+        return Stream(add_to_stream(self._point, name, here()))
 
 
-def add_table(point: Point, name: str | None, where: str) -> Table[Any, Any]:
-    """Add the node that keeps a topic's last values."""
-    builder = point.builder
-    derived = f"{point.base}-table"
-    found = builder.nodes.get(name or derived)
-    if isinstance(found, TableStore) and found.parents == (point.node,):
-        return Table(builder, found.store)  # the same table again
-    name = builder.claim(derived, name, "table", where)
-    spec = StoreSpec(name, "table", plain_type(point.key), plain_type(point.value), where)
-    builder.claim_store(spec)
-    try:
-        key_codec(spec.key)
-        state_serde(spec.value)
-    except SerdeError as error:
-        cure = "declare the topic with types that serdes can carry"
-        builder.mistake(where, f"topic {point.node!r} cannot be a table", str(error), cure)
-    builder.add(
-        TableStore(
-            name=name,
-            parents=(point.node,),
-            key=point.key,
-            value=point.value,
-            where=where,
-            store=spec,
-        )
-    )
-    return Table(builder, spec)
+def table_at(point: Point) -> Table[Any, Any]:
+    """The table of a node."""
+    return Table(point)

@@ -13,6 +13,7 @@ from itertools import product
 from streamfn.clock import Clock
 from streamfn.config import Config
 from streamfn.connectors.log import Log
+from streamfn.engine.global_table import GlobalTable
 from streamfn.engine.restore import Restore
 from streamfn.engine.starts import start_positions
 from streamfn.engine.task import Task, TaskState
@@ -66,10 +67,12 @@ class Assignment:
         *,
         partition_of: Callable[[bytes, int], int],
         generated: bool,
+        global_tables: Mapping[str, GlobalTable],
     ) -> None:
         self._plan, self._log, self._homes = plan, log, homes
         self._clock, self._metrics, self._config = clock, metrics, config
         self._partition_of, self._generated = partition_of, generated
+        self._global_tables = global_tables
         self._lock_patience_s = _session_timeout_ms(config.client_settings) / 1000
         """A folder locked for longer is held by one whom the group has given up: use another."""
         self.tasks: dict[str, Task] = {}
@@ -144,6 +147,7 @@ class Assignment:
             task = Task(
                 self._plan, arrival.subtopology, arrival.partition, home, self._clock,
                 self._metrics, self._partition_of, self._config, generated=self._generated,
+                global_tables=self._global_tables,
             )  # fmt: skip
             known = Restore.known_sources(task, self._log)
             found = start_positions(self._plan, task.sources, self._log, self._config, known)

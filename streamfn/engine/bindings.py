@@ -268,6 +268,8 @@ class Bound:
         if store is None:
             message = f"parameter {parameter.name!r} has no store"
             raise InternalError(message)
+        if store.kind == "global":
+            return scope.global_tables[store.name]
         levels = scope.levels[store.name]
         if parameter.kind == "value":
             binding = self.values[parameter.name] = ValueBinding(scope, parameter, form)

@@ -24,6 +24,7 @@ from streamfn.engine.keys import (
     to_object,
     to_topic,
 )
+from streamfn.engine.operators.chosen import compile_chosen
 from streamfn.engine.operators.families import FAMILIES
 from streamfn.engine.operators.timed import Timed
 from streamfn.engine.scope import Idle, Run, RunBatch, Scope
@@ -183,6 +184,8 @@ class Compiler:
                 return self.split(node, form)
             case Merge() | Branch():
                 return self.children(node, form)
+            case Sink() if node.choose is not None:
+                return named(compile_chosen(self, node, form), node.name)  # type: ignore[no-any-return]  # named keeps the type
             case Sink():
                 run = fan_out([self.sink(topic, form, node.name) for topic in node.topics])
                 return self.with_key(run, node.name) if node.drops_null_keys else run

@@ -24,6 +24,7 @@ from streamfn.record import Columns, Headers, TopicPartition
 
 PACKAGE = str(Path(closures.__file__).parent.parent)
 _COMPILED = (closures.__file__, steps.__file__)
+_OPERATORS = str(Path(closures.__file__).with_name("operators"))
 FATAL = (StateError, LogError, InternalError, StopError)
 """Errors that are not the record's: no policy applies."""
 
@@ -46,7 +47,9 @@ def stage_of(error: BaseException, lines: Mapping[int, str], default: str) -> st
         code = trace.tb_frame.f_code
         if code.co_filename.startswith(FILE_PREFIX):
             found = lines.get(trace.tb_lineno, found)
-        elif code.co_filename in _COMPILED and code.co_qualname.startswith(steps.STAGE):
+        elif code.co_qualname.startswith(steps.STAGE) and (
+            code.co_filename in _COMPILED or code.co_filename.startswith(_OPERATORS)
+        ):
             found = code.co_name
         trace = trace.tb_next
     return found

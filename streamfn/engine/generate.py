@@ -17,6 +17,7 @@ from typing import Any
 
 from streamfn.engine.bindings import Bound, ValueBinding
 from streamfn.engine.closures import Compiler, Sender
+from streamfn.engine.generate_aggregates import aggregate, not_generated
 from streamfn.engine.keys import (
     OBJECT,
     KeyForm,
@@ -29,6 +30,7 @@ from streamfn.engine.keys import (
 )
 from streamfn.engine.scope import RunBatch, Scope
 from streamfn.engine.steps import check_key, event_time
+from streamfn.graph.operators import Aggregate, ToStream
 from streamfn.graph.plan import Subtopology
 from streamfn.graph.topology import AnyNode, Function, Merge, Sink, Source, Step, TopicSpec
 from streamfn.state.levels import MISSING
@@ -46,6 +48,8 @@ def linear(sub: Subtopology, source: Source) -> tuple[list[AnyNode], str]:
         children = sub.children(node.name)
         onward = [child for child in children if not isinstance(child, Sink)]
         topics += [t.name for c in children if isinstance(c, Sink) for t in c.topics]
+        if any(isinstance(child, Sink) and child.choose for child in children):
+            return chain, f"{node.name!r} chooses a topic for each record"
         if isinstance(node, Function):
             topics += [topic.name for topic in node.sinks]
         if len(onward) > 1:
@@ -71,7 +75,10 @@ def _not_linear(node: AnyNode) -> str:
         if node.outgoing or len(node.sinks) > 1:
             return f"{node.name!r} may answer with records of topics"
         return ""
-    return "" if isinstance(node, Merge) else f"{node.name!r} is a {type(node).__name__}"
+    if isinstance(node, Aggregate):
+        return not_generated(node)
+    known = isinstance(node, Merge | ToStream)
+    return "" if known else f"{node.name!r} is a {type(node).__name__}"
 
 
 @dataclass(slots=True)
@@ -84,12 +91,18 @@ class Chain:
     body: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     """(line, stage)"""
     effects: list[str] = field(default_factory=list[str])
+    before: list[str] = field(default_factory=list[str])
+    """What stands in front of the loop."""
+    after: list[str] = field(default_factory=list[str])
+    """What is done after the loop, also if a record stops it."""
     resets: list[str] = field(default_factory=list[str])
     form: KeyForm = OBJECT
     stage: str = ""
     count: int = 0
     key: str = "key"
     """The variable that holds the key; a change of key makes a new one, as effects name the old."""
+    time: str = "timestamp"
+    """The variable that holds the record's time; an aggregate's result has another."""
     journalled: bool = False
     immediate: bool = False
     """A function may append outputs while it runs, so they must be marked for undoing."""
@@ -100,6 +113,11 @@ class Chain:
         """Put an object into the environment under a fresh name."""
         self.count += 1
         self.environment[f"{kind}{self.count}"] = value
+        return f"{kind}{self.count}"
+
+    def fresh(self, kind: str) -> str:
+        """A local variable that is nobody else's."""
+        self.count += 1
         return f"{kind}{self.count}"
 
     def line(self, *texts: str) -> None:
@@ -201,8 +219,9 @@ class Chain:
         self.immediate |= bound.context is not None and bool(node.sinks)
         if bound.context is not None:
             context = self.name("context", bound.context)
-            self.line(f"{context}.key = {self.key_object()}", f"{context}.timestamp_ms = timestamp")
-            self.line(f"{self.name('send', send)}.timestamp_ms = timestamp")
+            self.line(f"{context}.key = {self.key_object()}")
+            self.line(f"{context}.timestamp_ms = {self.time}")
+            self.line(f"{self.name('send', send)}.timestamp_ms = {self.time}")
 
     def load(self, node: Function, name: str, value: ValueBinding) -> tuple[str, str, ValueBinding]:
         """Load a value into its box; return what ``settle`` needs."""
@@ -242,10 +261,9 @@ class Chain:
             f"if {new} {changed} {entry}: {cache}[{key}] = {new}; {dirty}[{key}] = {new}"
         )
 
-    def sink(self, topic: TopicSpec) -> None:
+    def sink(self, topic: TopicSpec, *, drops_null_keys: bool = False) -> None:
         """Encode now, append with the other effects."""
         columns = self.scope.output(topic.name)
-        self.compiler.touched.add(topic.name)
         self.count += 1
         data, sent = f"data{self.count}", f"sent{self.count}"
         encode, exact = self.name("encode", topic.value.encode), exact_class(topic.value)
@@ -264,7 +282,12 @@ class Chain:
             self.name("values", columns.values.append),
         )
         times = self.name("times", columns.timestamps.append)
-        self.effects.append(f"{keys}({sent}); {values}({data}); {times}(timestamp)")
+        effect = f"{keys}({sent}); {values}({data}); {times}({self.time})"
+        if drops_null_keys:
+            drop = self.name("drop", self.scope.metrics.drop)
+            self.effects.append(f"if {sent} is None: {drop}('null key', {self.stage!r})")
+            effect = f"else: {effect}"
+        self.effects.append(effect)
 
 
 def generate(compiler: Compiler, source: Source) -> tuple[RunBatch, str] | None:
@@ -272,7 +295,7 @@ def generate(compiler: Compiler, source: Source) -> tuple[RunBatch, str] | None:
     nodes, why = linear(compiler.scope.subtopology, source)
     if why:
         return None
-    compiler.touched, compiler.source = set(), source.topic.name
+    compiler.source = source.topic.name
     chain = Chain(compiler.scope, compiler)
     for node in nodes:
         chain.stage = node.name
@@ -282,31 +305,41 @@ def generate(compiler: Compiler, source: Source) -> tuple[RunBatch, str] | None:
             chain.step(node)
         elif isinstance(node, Function):
             chain.function(node)
+        elif isinstance(node, Aggregate):
+            aggregate(chain, node)
         for child in compiler.scope.subtopology.children(node.name):
             if isinstance(child, Sink):
                 chain.stage = child.name
                 for topic in child.topics:
-                    chain.sink(topic)
+                    chain.sink(topic, drops_null_keys=child.drops_null_keys)
     return _assemble(chain, source)
 
 
 def _assemble(chain: Chain, source: Source) -> tuple[RunBatch, str]:
-    lengths = [chain.scope.output(topic).values for topic in sorted(chain.compiler.touched)]
+    lengths = [columns.values for columns in chain.compiler.outputs_behind(source)]
     marked = [chain.name("lengths", values) for values in lengths] if chain.immediate else []
     marks = "".join(f"len({name}), " for name in marked)
     chain.environment.update(failed=chain.scope.failed, undo=chain.scope.undo)
-    lines: list[tuple[str, str]] = [
+    loop: list[tuple[str, str]] = [
+        ("for key, raw, timestamp in rows:", ""),
+        *([(f"    marks = ({marks})", "")] if marks else []),
+        ("    try:", ""),
+        *[(f"        {line}", stage) for line, stage in chain.body],
+        ("    except BaseException as error:", ""),
+        *[(f"        {line}", "") for line in chain.resets],
+        (f"        failed(error, {'marks' if marks else '()'})", ""),
+        ("        continue", ""),
+        *[(f"    {line}", "") for line in chain.effects],
+        *([("    undo.clear()", "")] if chain.journalled else []),
+    ]
+    if chain.after:
+        ends = [(f"    {line}", "") for line in (*chain.after, "undo.clear()")]
+        inner = [(f"    {line}", stage) for line, stage in loop]
+        loop = [("try:", ""), *inner, ("finally:", ""), *ends]
+    lines = [
         ("def batch(rows):", ""),
-        ("    for key, raw, timestamp in rows:", ""),
-        *([(f"        marks = ({marks})", "")] if marks else []),
-        ("        try:", ""),
-        *[(f"            {line}", stage) for line, stage in chain.body],
-        ("        except BaseException as error:", ""),
-        *[(f"            {line}", "") for line in chain.resets],
-        (f"            failed(error, {'marks' if marks else '()'})", ""),
-        ("            continue", ""),
-        *[(f"        {line}", "") for line in chain.effects],
-        *([("        undo.clear()", "")] if chain.journalled else []),
+        *[(f"    {line}", "") for line in chain.before],
+        *[(f"    {line}", stage) for line, stage in loop],
     ]
     return _define(lines, chain.environment, source)
 

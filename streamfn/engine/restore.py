@@ -18,10 +18,10 @@ from streamfn.connectors.log import Committed, Log
 from streamfn.engine.marks import changelogs_of, made_anew, mark_of, token_of
 from streamfn.engine.task import Task
 from streamfn.errors import LogError, SerdeError, StateCorruptedError, StateTypeError, StopError
+from streamfn.graph.stores import decode_entry, layout_of
 from streamfn.metrics import Metrics
 from streamfn.record import Batch, TopicPartition
 from streamfn.serde import fingerprint, incompatibility, type_name
-from streamfn.state.keys import key_codec
 
 log_ = logging.getLogger("streamfn")
 
@@ -190,6 +190,9 @@ class Restore:
             old_key = meta.get(f"key:{name}")
             if old_key is not None and old_key.decode() != fingerprint(spec.key):
                 why = "its keys were of another type"
+            layout = meta.get(f"layout:{name}", b"").decode()
+            if old is not None and layout != layout_of(spec):
+                why = f"its entries were those of {layout or 'a function'}, now {layout_of(spec)}"
             if why:
                 message = (
                     f"store {name!r} holds values of another type; {why}; "
@@ -260,19 +263,17 @@ class Restore:
         """A changelog does not say of which type its values are: see whether they can be read."""
         decoded = self.task.scope.levels[name].decoded
         spec = self.task.subtopology.stores[name]
-        decode_key = key_codec(spec.key).decode
+        seen = decode_entry(spec)
         try:
-            for key in entries:
-                decode_key(key)
+            for key, raw in entries.items():
+                if raw is not None:
+                    seen(key, decoded(raw))
         except (SerdeError, UnicodeDecodeError) as error:
             message = (
                 f"store {name!r} holds keys that are no {type_name(spec.key)}; {error}; restore "
                 f"the old type, or drop the state: streamfn reset --store {name}"
             )
             raise StateTypeError(message) from error
-        for raw in entries.values():
-            if raw is not None:
-                decoded(raw)
 
     def _check_deadline(self) -> None:
         """Waiting for ever for the end of a changelog would look like running: stop instead.
@@ -310,6 +311,7 @@ class Restore:
         for name, spec in self.task.subtopology.stores.items():
             meta[f"type:{name}"] = fingerprint(spec.value).encode()
             meta[f"key:{name}"] = fingerprint(spec.key).encode()
+            meta[f"layout:{name}"] = layout_of(spec).encode()
         self.task.home.store.write({}, meta)
         self.task.home.end_restore()
         self.task.restored(self._at)

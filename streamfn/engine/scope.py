@@ -7,15 +7,16 @@ replaying ``undo`` backwards and cutting the output columns back; nothing else t
 lives outside these two.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import length_hint
 from typing import Any, TypeAlias
 
 from streamfn.clock import Clock
+from streamfn.engine.global_table import GlobalTable
 from streamfn.graph.plan import Subtopology
 from streamfn.graph.stores import entry_serde
-from streamfn.graph.topology import PLAIN_KINDS
+from streamfn.graph.topology import PLAIN_KINDS, TopicSpec
 from streamfn.metrics import Metrics
 from streamfn.record import Batch, Columns, Headers, TopicPartition
 from streamfn.serde import is_immutable
@@ -131,6 +132,14 @@ class Scope:
     """Topic written to → topics whose keys it gets just as they were read."""
     rekeyed: set[str] = field(default_factory=set[str])
     """Topics that also get other keys."""
+    global_tables: Mapping[str, GlobalTable] = field(default_factory=dict[str, GlobalTable])
+    """The worker's own, for look-ups: no part of the task's state."""
+    topics: Mapping[str, TopicSpec] = field(default_factory=dict[str, TopicSpec])
+    """The user's topics as the program knows them."""
+    internal: frozenset[str] = frozenset()
+    """The application's own topics, which no record may choose."""
+    chosen: dict[str, TopicSpec] = field(default_factory=dict[str, TopicSpec])
+    """Topics that records have chosen so far."""
 
     def note_keys(self, topic: str, source: str | None) -> None:
         """Remember whose keys a sink writes; None: not those of a source as they were read."""

@@ -18,6 +18,8 @@ STAGE = "stage "
 
 def named(run: Any, stage: str) -> Any:
     """Give a closure its stage's name, for tracebacks and for the error policy."""
+    if run is nothing:
+        return run
     run.__code__ = run.__code__.replace(co_name=stage, co_qualname=f"{STAGE}{stage}")
     return run
 

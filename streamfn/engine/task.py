@@ -25,7 +25,9 @@ from streamfn.connectors.log import Committed, Log
 from streamfn.engine.buffer import Buffer, Slice
 from streamfn.engine.compile import Compiled, CompiledIdle, CompiledTimer, compile_task, stages_of
 from streamfn.engine.failure import Failures, Parked, stage_behind
+from streamfn.engine.global_table import GlobalTable, tables_of
 from streamfn.engine.marks import Mark, mark_of, written
+from streamfn.engine.outputs import Outputs
 from streamfn.engine.scope import Scope, open_levels
 from streamfn.engine.steps import merge_time
 from streamfn.engine.timers import Timers
@@ -75,6 +77,7 @@ class Task:
         config: Config,
         *,
         generated: bool = True,
+        global_tables: Mapping[str, GlobalTable] | None = None,
     ) -> None:
         self.plan, self.subtopology, self.partition = plan, sub, partition
         self.name = f"{sub.name}_{partition}"
@@ -92,11 +95,13 @@ class Task:
         undo: Undo = []
         self.scope = Scope(
             self.name, partition, sub, open_levels(sub, home.store, undo), undo, metrics, clock,
-            partition_of,
+            partition_of, topics=plan.known_topics, internal=plan.own_topics,
+            global_tables=tables_of(plan.topology) if global_tables is None else global_tables,
         )  # fmt: skip
         self.changelogs: tuple[str, ...] = ()
         """Which topics hold the state, for the mark of a transaction."""
         self._failures = Failures(self.scope, plan)
+        self._outputs = Outputs(self.scope, plan, config)
         self.compiled: Compiled = compile_task(self.scope, generated=generated)
         self.condemned: dict[tuple[TopicPartition, int], Exception] = {}
         """Records that cannot be sent: they fail instead of being run."""
@@ -271,10 +276,7 @@ class Task:
 
     def emit(self, log: Log) -> None:
         """Put outputs and the changed keys, once each, into the transaction."""
-        for topic, columns in self.scope.outputs.items():
-            if len(columns):
-                columns.origins = self.scope.origins(topic)
-                log.emit(topic, None, columns)
+        self._outputs.emit(log)
         now_ms = self._clock.now_ms()
         self._sent = []
         for name, levels in self.scope.levels.items():

@@ -23,8 +23,10 @@ from streamfn.engine.commit import Committer, Participant, Refused, Rewind
 from streamfn.engine.ending import ASK_EVERY_S, Ending
 from streamfn.engine.feed import FeedTask, RowError
 from streamfn.engine.feeds import Feeds
+from streamfn.engine.global_tables import GlobalTables
 from streamfn.engine.restore import Restore
 from streamfn.engine.starts import Starts
+from streamfn.engine.store_writes import StoreWrites
 from streamfn.engine.task import Task
 from streamfn.engine.topic_check import RetentionWatch
 from streamfn.engine.topics import ensure_topics, existing_partitions
@@ -65,9 +67,10 @@ class Worker:
         self.committer = Committer(
             log, clock, random, self.metrics, config, beat=beat, stopping=lambda: self.stopping
         )
+        self.global_tables = GlobalTables(planned, log, homes, clock, self.metrics, config)
         self.assignment = Assignment(
-            planned, log, homes, clock, self.metrics, config,
-            partition_of=partition_of, generated=generated,
+            planned, log, homes, clock, self.metrics, config, partition_of=partition_of,
+            generated=generated, global_tables=self.global_tables,
         )  # fmt: skip
         self._feeds = Feeds(planned, open_feed, log, clock, self.metrics)
         self.tokens: set[int] = set()
@@ -78,8 +81,8 @@ class Worker:
         self._starts = Starts(log, config)
         self._transaction = Transaction(config)
         self._chores = Chores(planned, log, clock, config, self.metrics, self._feeds.caught_up)
-        self._last_commit_s = self._last_store_s = clock.monotonic_s()
-        self._to_write: list[Task] = []
+        self._store_writes = StoreWrites(clock, config)
+        self._last_commit_s = clock.monotonic_s()
         self._busy = True
         self._rewind_due = self._verify_due = self._closing = False
 
@@ -105,7 +108,7 @@ class Worker:
             since_s = self._clock.monotonic_s() - self.committer.waiting_since_s
             return f"{self.committer.waiting_for} (since {since_s:.0f} s)"
         parked = (task.parked_reason for task in self.tasks.values() if task.parked_reason)
-        return next(parked, "") or self.assignment.waits_for
+        return next(parked, "") or self.assignment.waits_for or self.global_tables.waits_for
 
     # life
     def start(self) -> None:
@@ -119,6 +122,7 @@ class Worker:
         self._log.join(self.plan.application, self.plan.tokens, self)
         self._chores.start()
         self._retention = RetentionWatch(self.plan, self._log)
+        self.global_tables.open()
 
     def run(
         self, *, until_end: bool = False, each_round: Callable[[], None] = lambda: None
@@ -147,7 +151,10 @@ class Worker:
                 self.assignment.release(write=True)
             finally:
                 self._feeds.release()
-                self._log.leave()
+                try:
+                    self.global_tables.close()
+                finally:
+                    self._log.leave()
 
     # the round
     def step(self) -> None:
@@ -155,8 +162,12 @@ class Worker:
         self._beat(self._clock.monotonic_s())
         self._poll()
         self._open_arrivals()
+        read = self.committer.patiently(self.global_tables.step, "global tables")
+        if not self.global_tables.loaded:
+            self._busy = True  # no record is processed before they are there
+            return
         try:
-            done = self._restore() + self._process()
+            done = read + self._restore() + self._process()
             if not self._transaction.searching:
                 done += self._feeds.step()
             if not self._transaction.searching:
@@ -171,7 +182,7 @@ class Worker:
         self._busy = done > 0
         if self._commit_due():
             self.commit()
-        self._write_stores()
+        self._store_writes.step(self.assignment.running)
         if self._chores.run(self.assignment.running, self.feeds):
             self.commit()
             self.committer.patiently(self._follow_growth, "partition counts")
@@ -355,21 +366,6 @@ class Worker:
         self._backpressure.resume_all()
         self.committer.patiently(self._feeds.rewind, "positions of feeds")
         self._transaction.check_verdict()
-
-    def _write_stores(self) -> None:
-        """Write committed changes to the databases, every few commits: the changelog has them."""
-        now_s = self._clock.monotonic_s()
-        if (now_s - self._last_store_s) * 1000 >= self.config.store_interval_ms:
-            self._last_store_s = now_s
-            self._to_write = [task for task in self.assignment.running if task.unwritten]
-        for task in self.assignment.running:
-            if task.pending_entries > self.config.pending_entries_max:
-                task.write_store()
-        while self._to_write:  # one a round: a large one takes long enough
-            task = self._to_write.pop()
-            if task.unwritten:
-                task.write_store()
-                break
 
     # the log's listener
     def assigned(self, tokens: list[int]) -> None:

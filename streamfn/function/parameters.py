@@ -19,6 +19,7 @@ from streamfn.function.state import Context, Lookup, Map, Store, Value
 from streamfn.graph.topology import UNKNOWN, Parameter, ParameterKind, StoreSpec
 from streamfn.serde import start_from, start_of, state_serde
 from streamfn.state.keys import key_codec
+from streamfn.windowed import Windowed
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -39,9 +40,12 @@ _INJECTED = "sf.Value[T], sf.Map[K, V], sf.Store[K, V], sf.Lookup[K, V] or sf.Co
 class SharedStore(Store[K, V]):
     """A store of the program itself: what a Lookup or Store parameter may have as default."""
 
-    __slots__ = ("owner", "spec")
+    __slots__ = ("name", "owner", "spec")
 
-    spec: StoreSpec
+    name: str
+    """The name of its stage, and of its store if it keeps one."""
+    spec: StoreSpec | None
+    """None of a table that keeps nothing and is worked out from others."""
     owner: object
     """Whose it is: a function can only read a store of its own app."""
 
@@ -257,10 +261,19 @@ def _shared(
         return None
     if table.owner is not stage.owner:
         cure = "make the table with the same app"
-        stage.report(f"{asked} reads a table of another app", f"{table.spec.name!r}", cure)
+        stage.report(f"{asked} reads a table of another app", repr(table.name), cure)
         return None
-    check_store_types(asked, table.spec, arguments, stage)
-    return Parameter(parameter.name, kind, table.spec)
+    spec = table.spec
+    if spec is None:
+        cure = "say store= with a name where it is made, or bind the table it is made of"
+        stage.report(f"{asked} reads a table that keeps nothing", repr(table.name), cure)
+        return None
+    if kind == "store" and spec.kind == "global":
+        cure = "annotate it with sf.Lookup, and send what is to change to the table's topic"
+        stage.report(f"{asked} would write to a global table", repr(spec.name), cure)
+        return None
+    check_store_types(asked, spec, arguments, stage)
+    return Parameter(parameter.name, kind, spec)
 
 
 def check_store_types(
@@ -268,10 +281,17 @@ def check_store_types(
 ) -> None:
     """Report an annotation whose key or value evidently is not the store's."""
     key, held = arguments
-    for what, wanted, given in (("keys", key, spec.key), ("values", held, spec.value)):
+    seen = seen_key(spec)
+    for what, wanted, given in (("keys", key, seen), ("values", held, spec.value)):
         if not fits(given, wanted):
             stage.report(
                 f"{asked} expects {what} of type {said(wanted)}",
                 f"store {spec.name!r} with {what} of type {said(given)}",
-                f"annotate it with [{said(spec.key)}, {said(spec.value)}]",
+                f"annotate it with [{said(seen)}, {said(spec.value)}]",
             )
+
+
+def seen_key(spec: StoreSpec) -> object:
+    """The type of a store's keys as people see them: of windows, with the window."""
+    plain: Any = spec.key
+    return plain if spec.window is None or plain is UNKNOWN else Windowed[plain]

@@ -5,7 +5,7 @@ Invariant: these walk edges only; a topic ends the walk where another sub-topolo
 
 from typing import Protocol
 
-from streamfn.graph.operators import GlobalJoin, StreamJoin, StreamTableJoin
+from streamfn.graph.operators import ForeignKeyLookup, GlobalJoin, StreamJoin, StreamTableJoin
 from streamfn.graph.topology import Function, Node, Sink
 
 
@@ -35,10 +35,15 @@ def topics_behind(graph: Graph, node: Node) -> set[str]:
 
 
 def null_keys_matter(graph: Graph, node: Node) -> bool:
-    """Tell whether a join that answers for records without a key is anywhere behind (KIP-962)."""
+    """Tell whether a join that answers for records without a key is anywhere behind (KIP-962).
+
+    A left foreign-key join answers for rows that name nobody: of its own subscriptions only.
+    """
     children = graph.children(node.name) or [
         child for parent in node.parents for child in graph.children(parent)
     ]
+    if any(isinstance(child, ForeignKeyLookup) and child.kind != "inner" for child in children):
+        return True
     waiting, seen = list(children), set[str]()
     while waiting:
         at = waiting.pop()

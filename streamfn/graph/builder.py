@@ -13,6 +13,7 @@ from streamfn.graph.places import Mistakes
 from streamfn.graph.topology import (
     AnyNode,
     Feed,
+    GlobalTableSpec,
     Policy,
     Source,
     StoreSpec,
@@ -32,6 +33,7 @@ class Builder:
         self.topics: dict[str, TopicSpec] = {}
         self.nodes: dict[str, AnyNode] = {}
         self.feeds: dict[str, Feed] = {}
+        self.global_tables: dict[str, GlobalTableSpec] = {}
         self._stores: dict[str, StoreSpec] = {}
         self._mistakes = Mistakes()
 
@@ -131,7 +133,14 @@ class Builder:
         Raises:
             TopologyError: with all mistakes, in the order of the source.
         """
-        topology = Topology(self.application, dict(self.nodes), tuple(self.feeds.values()), policy)
+        topology = Topology(
+            self.application,
+            dict(self.nodes),
+            tuple(self.feeds.values()),
+            policy,
+            dict(self.global_tables),
+            dict(self.topics),
+        )
         mistakes = self._mistakes.copy()
         check_whole(topology, self._where, self.topics, mistakes)
         mistakes.tell()

@@ -12,6 +12,7 @@ fields are only ever added to, as tools read them (``--json``):
         stores      name, kind, key, value, changelog, where
     topics          name, purpose, partitions, key, value, config, where
     feeds           name, topic, where
+    global_tables   name, topic, key, value, where
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,6 +99,17 @@ class FeedFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class GlobalTableFacts:
+    """A table that every worker has as a whole; it needs no changelog."""
+
+    name: str
+    topic: str
+    key: str
+    value: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """A whole plan."""
 
@@ -108,6 +120,7 @@ class Description:
     subtopologies: tuple[SubtopologyFacts, ...]
     topics: tuple[TopicFacts, ...]
     feeds: tuple[FeedFacts, ...]
+    global_tables: tuple[GlobalTableFacts, ...] = ()
 
 
 def describe(plan: Plan) -> Description:
@@ -121,6 +134,12 @@ def describe(plan: Plan) -> Description:
         tuple(_subtopology(plan, sub) for sub in plan.subtopologies),
         tuple(_topics(plan)),
         tuple(FeedFacts(f.name, f.topic.name, f.where) for f in plan.topology.feeds),
+        tuple(
+            GlobalTableFacts(
+                name, t.topic.name, type_name(t.store.key), type_name(t.store.value), t.where
+            )
+            for name, t in plan.topology.global_tables.items()
+        ),
     )
 
 
@@ -174,6 +193,8 @@ def topic_purposes(plan: Plan) -> dict[str, str]:
     read = {name for n in nodes if isinstance(n, Source) for name in _topics_of(n)}
     written = {name for n in nodes if not isinstance(n, Source) for name in _topics_of(n)}
     found = dict.fromkeys(plan.user_topics, "feed")
+    tables = plan.topology.global_tables.values()
+    found.update(dict.fromkeys((table.topic.name for table in tables), "global table"))
     found.update(dict.fromkeys(read, "source"))
     found.update(dict.fromkeys(written, "sink"))
     found.update(dict.fromkeys(read & written, "source and sink"))
@@ -212,6 +233,9 @@ def to_text(facts: Description) -> str:
     lines = [_title(facts)]
     for feed in facts.feeds:
         lines.append(f"feed {feed.name} → topic {feed.topic}  {feed.where}")
+    for table in facts.global_tables:
+        types = f"{table.key} → {table.value}"
+        lines.append(f"global table {table.name} of topic {table.topic}: {types}  {table.where}")
     for sub in facts.subtopologies:
         lines += ["", _heading(sub)]
         lines += aligned([(name, what, where) for name, what, where in _tree(sub)], "  ")

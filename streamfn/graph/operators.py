@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from streamfn.graph.topology import Node, StoreSpec, TableStore, TopicSpec, WindowSpec
+from streamfn.graph.topology import GlobalTableSpec as GlobalTableSpec
+from streamfn.graph.topology import Node, StoreSpec, TableStore, WindowSpec
 
 JoinKind: TypeAlias = Literal["inner", "left", "outer"]
 
@@ -290,15 +291,6 @@ class ForeignKeyJoin(Join):
     ``parents``: (answers, left table). It hands on records (a null value: no row); a
     ``TableStore`` follows.
     """
-
-
-@dataclass(frozen=True, slots=True)
-class GlobalTableSpec:
-    """A table of which every worker has all partitions."""
-
-    store: StoreSpec
-    topic: TopicSpec
-    where: str = ""
 
 
 def hands_on_changes(node: Node) -> bool:

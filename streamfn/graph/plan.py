@@ -95,6 +95,16 @@ class Plan:
         return max((sub.partitions for sub in self.subtopologies), default=1)
 
     @property
+    def known_topics(self) -> Mapping[str, TopicSpec]:
+        """The user's topics by name: those it declares, and those it reads or writes."""
+        return {**self.topology.topics, **self.user_topics}
+
+    @property
+    def own_topics(self) -> frozenset[str]:
+        """The names of all topics that are the application's, and no record's to choose."""
+        return frozenset({*(topic.name for topic in self.internal_topics), f"{self.application}-tasks"})
+
+    @property
     def dead_letter_topic(self) -> str:
         """Where records go that fail under ``dead_letter``."""
         return f"{self.application}-dead-letters"
@@ -358,6 +368,8 @@ def user_topics(topology: Topology) -> dict[str, TopicSpec]:
             found.update({t.name: t for t in node.sinks if t.name not in found})
     for feed in topology.feeds:
         found.setdefault(feed.topic.name, feed.topic)
+    for table in topology.global_tables.values():
+        found.setdefault(table.topic.name, table.topic)
     return found
 
 

@@ -86,6 +86,7 @@ def _user_topics(plan: Plan) -> Iterator[tuple[str, list[str], str]]:
     """Yield name, operations and purpose of the user's own topics."""
     nodes = plan.topology.nodes.values()
     read = {node.topic.name for node in nodes if isinstance(node, Source)}
+    read |= {table.topic.name for table in plan.topology.global_tables.values()}
     written = {topic.name for node in nodes if isinstance(node, Sink) for topic in node.topics}
     written |= {topic.name for node in nodes if isinstance(node, Function) for topic in node.sinks}
     written |= {feed.topic.name for feed in plan.topology.feeds}

@@ -11,6 +11,7 @@ themselves, so that a scan of the entries never meets them.
     sliding              02 key start → (aggregate, time)         01 start key: by time
     session              02 key start → (aggregate, end)          01 due key start: by close
     buffer               the operator's own; nobody else sees it
+    global               key → value as the topic has it; no task has it, but the worker
 
     registers            00 name → (None, time)
 
@@ -44,6 +45,15 @@ def window_key(start_ms: int, key: bytes) -> bytes:
 def entry_serde(spec: StoreSpec) -> Serde[Any]:
     """The serde of a store's values as they are written."""
     return state_serde(spec.value) if spec.kind in PLAIN_KINDS else timed_serde(spec.value)
+
+
+def layout_of(spec: StoreSpec) -> str:
+    """Say how a store's entries are laid out; another text means that they cannot be read."""
+    if spec.kind in PLAIN_KINDS:
+        return ""
+    if spec.window is None:
+        return spec.kind
+    return f"{spec.window.kind} {spec.window.size_ms} {spec.window.advance_ms}"
 
 
 def window_end(window: WindowSpec, start_ms: int) -> int:

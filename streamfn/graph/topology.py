@@ -77,7 +77,7 @@ class WindowSpec:
 
 
 StoreKind: TypeAlias = Literal[
-    "value", "map", "store", "table", "window", "sliding", "session", "versioned", "buffer"
+    "value", "map", "store", "table", "window", "sliding", "session", "versioned", "buffer", "global"
 ]
 PLAIN_KINDS: Final = frozenset({"value", "map", "store"})
 """Stores of functions: their entries are values. The entries of all others have a time too."""
@@ -242,8 +242,9 @@ class Function(Node):
 
     @property
     def stores(self) -> tuple[StoreSpec, ...]:
-        """The stores by name."""
-        return tuple(p.store for p in self.parameters if p.store is not None)
+        """The stores by name; a global table is the worker's, and none of them."""
+        stores = [p.store for p in self.parameters if p.store is not None]
+        return tuple(store for store in stores if store.kind != "global")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +257,9 @@ class TableStore(Node):
     what: ClassVar[str] = "table"
 
     store: StoreSpec
+    kept: bool = True
+    """False: a table that Kafka Streams keeps only if somebody asks for its rows (of a stream and
+    without ``store=``, or of a foreign-key join): filters may not know what was there before."""
 
     @property
     def stores(self) -> tuple[StoreSpec, ...]:
@@ -270,8 +274,8 @@ class Sink(Node):
     what: ClassVar[str] = "sink"
 
     topics: tuple[TopicSpec, ...]
-    choose: Callable[..., str] | None = None
-    """``choose(key, value)`` names the topic of each record: one of ``topics``."""
+    choose: Callable[[Any, Any], Any] | None = None
+    """``choose(key, value)`` answers each record's topic or its name: one of ``topics``, if any."""
     drops_null_keys: bool = False
     """True in front of a repartition topic: what has no key has no partition."""
 
@@ -307,6 +311,15 @@ class Feed:
 
 
 @dataclass(frozen=True, slots=True)
+class GlobalTableSpec:
+    """A table of which every worker has all partitions."""
+
+    store: StoreSpec
+    topic: TopicSpec
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """A whole program: validated, named, frozen."""
 
@@ -314,6 +327,12 @@ class Topology:
     nodes: Mapping[str, AnyNode]
     feeds: tuple[Feed, ...] = ()
     policy: Policy = Policy("fail", 0, 1000)
+    global_tables: Mapping[str, GlobalTableSpec] = field(
+        default_factory=dict[str, GlobalTableSpec]
+    )
+    """By the name of their store; they are no nodes of a sub-topology."""
+    topics: Mapping[str, TopicSpec] = field(default_factory=dict[str, TopicSpec])
+    """All topics that are declared, also those that nothing reads or writes by itself."""
 
     @property
     def stores(self) -> dict[str, StoreSpec]:

@@ -125,7 +125,9 @@ def _json_serde(type_: object, shape: inspect.Type, order: Order) -> Serde[Any]:
             raise SerdeError(message)
     encode = _ENCODERS[order].encode
     decoder = msgspec.json.Decoder(cast("type[Any]", unaliased(type_)), dec_hook=decode_hook)
-    if holds(shape, inspect.FloatType, inspect.AnyType, inspect.CustomType):
+    if shape == inspect.FloatType():
+        encode = _finite_float(encode, name)
+    elif holds(shape, inspect.FloatType, inspect.AnyType, inspect.CustomType):
         encode = _finite(encode, name)
     return Serde(name, type_, encode, decoder.decode)
 
@@ -149,6 +151,17 @@ _NO_JSON_KEYS = (
     inspect.DataclassType,
     inspect.NamedTupleType,
 )
+
+
+def _finite_float(encode: Callable[[object], bytes], name: str) -> Callable[[Any], bytes]:
+    """The same for a plain number: only of a finite one the difference with itself is 0."""
+
+    def encode_finite(value: Any) -> bytes:
+        if value.__class__ is float and value - value != 0.0:
+            _refuse_infinite(value, name)
+        return encode(value)
+
+    return encode_finite
 
 
 def _finite(encode: Callable[[object], bytes], name: str) -> Callable[[object], bytes]:

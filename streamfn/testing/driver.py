@@ -25,7 +25,7 @@ from streamfn.engine.worker import Worker
 from streamfn.errors import ConfigError
 from streamfn.graph.plan import plan
 from streamfn.graph.stores import decode_entry, encode_key
-from streamfn.graph.topology import TopicSpec
+from streamfn.graph.topology import Sink, TopicSpec
 from streamfn.record import Columns, Headers, Record, TopicPartition
 from streamfn.results import store_name
 from streamfn.state.home import MemoryHomes
@@ -71,6 +71,12 @@ class TestDriver:
         self._generated = generated
         topology = app.topology()
         self._topology = topology if feeds else replace(topology, feeds=())
+        self._chooses = any(
+            isinstance(node, Sink) and node.choose is not None and not node.topics
+            for node in topology.nodes.values()
+        )
+        """Records may go to any topic."""
+        self._partition_of = Partitioner().partition_of
         self._clock, self._random = ManualClock(start_ms), CountingRandom()
         self._config = Config(
             commit_interval_ms=commit_interval_ms, poll_timeout_ms=0, **(options or {})
@@ -87,7 +93,7 @@ class TestDriver:
         )
         worker = Worker(
             planned, self._log, self._homes, self._clock, self._random, self._config,
-            partition_of=Partitioner().partition_of, generated=self._generated,
+            partition_of=self._partition_of, generated=self._generated,
         )  # fmt: skip
         worker.start()
         self._worker = worker
@@ -141,6 +147,9 @@ class TestDriver:
         spec = self._spec(topic)
         raw_key = None if key is None else spec.key.encode(key)
         raw = None if value is None else spec.value.encode(value)
+        if partition is None and raw_key is not None and spec.key.hashed is not None:
+            width = self._log.topics([spec.name])[spec.name].partitions
+            partition = self._partition_of(spec.key.hashed(raw_key), width)
         self.send_raw(
             spec.name,
             raw,
@@ -240,6 +249,8 @@ class TestDriver:
 
     def _spec(self, topic: Topic[Any, Any]) -> TopicSpec:
         found = self._worker.plan.user_topics.get(topic.name)
+        if found is None and self._chooses:
+            return topic.spec
         if found is None:
             message = f"topic {topic.name!r} is not used by this app; read or write it in a stage"
             raise ConfigError(message)

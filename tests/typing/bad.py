@@ -56,6 +56,75 @@ app.table(departures)  # arg-type reportArgumentType
 app.feed(flights, "flights.csv", format="parquet")  # arg-type reportArgumentType
 
 
+# groups, windows, tables and joins
+minute = timedelta(minutes=1)
+grouped = departures.group_by_key()
+hourly = grouped.window(sf.Tumbling(minute)).count()
+totals = grouped.count()
+weather = app.table(names)
+everywhere = app.global_table(names)
+numbers = app.stream(counts)
+in_sessions = grouped.window(sf.Session(minute))
+by_text = totals.group_by(lambda flights: str(flights))
+joined = departures.join(numbers, lambda flight, number: number, minute)
+counting = grouped.cogroup(lambda total, flight: total + 1, value=int)
+departures.group_by(lambda flight: flight.dep_delay)  # arg-type reportAttributeAccessIssue
+departures.group_by(lambda flight: flight.carier)  # attr-defined reportAttributeAccessIssue
+departures.group_by(lambda flight: flight.carrier, key=int)  # arg-type -
+grouped.reduce(lambda one, other: one.carrier)  # arg-type reportArgumentType
+grouped.aggregate(0, lambda total, f: total + f.carier)  # attr-defined reportAttributeAccessIssue
+grouped.aggregate(0, lambda total, flight: flight.carrier)  # arg-type reportArgumentType
+grouped.aggregate(0, lambda total: total)  # arg-type reportArgumentType
+grouped.count(lambda flight: 1)  # arg-type reportCallIssue
+grouped.window(minute)  # call-overload reportArgumentType
+grouped.window(sf.Tumbling(60))  # arg-type reportArgumentType
+grouped.window(sf.Hopping(minute))  # call-arg reportCallIssue
+grouped.window(sf.Tumbling(minute), emit="end")  # call-overload reportArgumentType
+in_sessions.aggregate(0, lambda total, flight: total)  # call-overload reportCallIssue
+grouped.window(sf.Tumbling(minute, minute))  # call-arg reportCallIssue
+sf.JoinWindow(5)  # arg-type reportArgumentType
+sf.Tumbling(minute).size = minute  # misc reportAttributeAccessIssue
+grouped.window(sf.Tumbling(minute)).reduce(lambda total, flight: 1)  # arg-type reportArgumentType
+hourly.to_stream().to(counts)  # arg-type reportArgumentType
+hourly.to_stream().map_values(lambda n: n.carrier)  # attr-defined reportAttributeAccessIssue
+hourly.to_stream().filter(lambda at, n: at.carrier == "")  # arg-type reportAttributeAccessIssue
+hourly.suppress("closed")  # arg-type reportArgumentType
+hourly.suppress(10)  # arg-type reportArgumentType
+hourly.suppress(minute, when_full="drop")  # arg-type reportArgumentType
+hourly.suppress(minute, max_records="3")  # arg-type reportArgumentType
+totals.filter(lambda flights: flights.carrier == "")  # attr-defined reportAttributeAccessIssue
+totals.map_values(lambda flights: flights.carrier)  # attr-defined reportAttributeAccessIssue
+totals.transform_values(lambda flights: flights + 1)  # operator reportOptionalOperand
+totals.map_values(lambda n: str(n)).to_stream().to(counts)  # arg-type reportArgumentType
+totals.group_by(lambda flights: flights)  # arg-type reportArgumentType
+by_text.reduce(lambda a, b: a + b)  # call-arg reportCallIssue
+by_text.reduce(lambda a, b: "", lambda a, b: a)  # arg-type reportArgumentType
+totals.join(hourly, lambda left, right: left)  # arg-type reportArgumentType
+totals.join(weather, lambda left, right: left + right)  # operator reportOperatorIssue
+totals.join(weather, lambda left, right, more, much: left)  # arg-type reportArgumentType
+totals.join(weather, lambda left, right: left, on=lambda n: n)  # arg-type reportArgumentType
+totals.join(numbers, lambda left, right: left)  # call-overload reportArgumentType
+departures.join(weather, lambda f, name: name.carrier)  # attr-defined reportAttributeAccessIssue
+departures.left_join(weather, lambda f, name: name.upper())  # union-attr reportOptionalMemberAccess
+departures.join(weather, lambda flight: flight)  # arg-type reportArgumentType
+departures.join(hourly, lambda flight, flights: flights)  # arg-type reportArgumentType
+departures.join(everywhere, lambda flight, name: name)  # call-overload reportArgumentType
+departures.join(everywhere, lambda f, n: n, on=lambda f: f.dep_delay)  # arg-type reportAttributeAccessIssue
+departures.join(numbers, lambda flight, number: number)  # call-overload reportArgumentType
+departures.join(numbers, lambda flight, number: number, 5)  # call-overload reportArgumentType
+departures.outer_join(numbers, lambda f, n: n + 1, minute)  # operator reportOptionalOperand
+departures.outer_join(weather, lambda flight, name: name)  # call-overload reportCallIssue
+joined.to(names)  # arg-type reportArgumentType
+departures.join(weather, lambda flight, name: name, grace=5)  # call-overload reportArgumentType
+departures.to(lambda flight: counts)  # arg-type reportArgumentType
+departures.to(lambda flight: flight.carier)  # attr-defined reportAttributeAccessIssue
+departures.to(lambda flight: 1)  # arg-type reportArgumentType
+counting.cogroup(totals, lambda a, b: a)  # arg-type reportArgumentType
+counting.aggregate("none")  # arg-type reportArgumentType
+app.table(counts, versioned=5)  # arg-type reportArgumentType
+app.global_table(departures)  # arg-type reportArgumentType
+
+
 # functions
 @app.function(flights, to=counts)  # arg-type reportArgumentType
 def wrong_answer(flight: Flight) -> str:

@@ -195,6 +195,194 @@ rest.to("rest")
 rest.to("rest", key=str, value=Flight)
 departures.map_values(len_of := lambda flight: len(flight.origin)).to((counts, maybe))
 
+# groups and aggregates
+by_origin = departures.group_by(lambda flight: flight.origin, name="grouped")
+assert_type(by_origin, sf.Grouped[str, Flight])
+assert_type(
+    departures.group_by(lambda key, flight: len(key), key=int, name="by-length"),
+    sf.Grouped[int, Flight],
+)
+assert_type(departures.group_by_key(), sf.Grouped[str, Flight])
+per_origin = by_origin.count()
+assert_type(per_origin, sf.Table[str, int])
+assert_type(by_origin.reduce(lambda one, other: other), sf.Table[str, Flight])
+minutes = by_origin.aggregate(0.0, lambda total, flight: total + (flight.dep_delay or 0))
+assert_type(minutes, sf.Table[str, float])
+
+
+def added(total: CarrierDelay, flight: Flight) -> CarrierDelay:
+    """Adds a departure to a total."""
+    return CarrierDelay(total.flights + 1, total.minutes + (flight.dep_delay or 0))
+
+
+assert_type(by_origin.aggregate(CarrierDelay, added, name="totals"), sf.Table[str, CarrierDelay])
+assert_type(
+    by_origin.aggregate(CarrierDelay(), added, name="totals-again"), sf.Table[str, CarrierDelay]
+)
+seen_carriers = by_origin.aggregate(
+    lambda: [""], lambda seen, flight: [*seen, flight.carrier], value=list[str], name="carriers"
+)
+assert_type(seen_carriers, sf.Table[str, list[str]])
+
+# windows
+hour, minute = timedelta(hours=1), timedelta(minutes=1)
+in_hours = by_origin.window(sf.Tumbling(hour, grace=minute, retention=timedelta(days=1)))
+assert_type(in_hours, sf.WindowedStream[str, Flight])
+hourly = in_hours.count()
+assert_type(hourly, sf.Table[sf.Windowed[str], int])
+assert_type(in_hours.late(), sf.Stream[str, Flight])
+assert_type(
+    by_origin.window(sf.Hopping(hour, minute), emit="close").aggregate(
+        0.0, lambda most, flight: max(most, flight.dep_delay or 0)
+    ),
+    sf.Table[sf.Windowed[str], float],
+)
+assert_type(
+    by_origin.window(sf.Sliding(minute)).reduce(lambda one, other: one),
+    sf.Table[sf.Windowed[str], Flight],
+)
+assert_type(by_origin.window(sf.Unlimited()).count(), sf.Table[sf.Windowed[str], int])
+sessions = by_origin.window(sf.Session(minute, idle_close=hour))
+assert_type(sessions, sf.SessionStream[str, Flight])
+assert_type(sessions.count(), sf.Table[sf.Windowed[str], int])
+assert_type(
+    sessions.aggregate(0, lambda total, flight: total + 1, lambda one, other: one + other),
+    sf.Table[sf.Windowed[str], int],
+)
+finals = hourly.suppress("close")
+assert_type(finals, sf.Table[sf.Windowed[str], int])
+assert_type(finals.to_stream(), sf.Stream[sf.Windowed[str], int])
+windows = app.topic("windows", key=sf.Windowed[str], value=int)
+finals.to_stream().to(windows)
+assert_type(
+    finals.to_stream(name="finals").map(lambda at, flights: (at.key, at.start.isoformat())),
+    sf.Stream[str, str],
+)
+
+# cogroups
+counted = app.stream(counts).group_by_key()
+together = by_origin.cogroup(added).cogroup(counted, lambda total, number: total)
+assert_type(together, sf.Cogrouped[str, CarrierDelay])
+assert_type(together.aggregate(CarrierDelay()), sf.Table[str, CarrierDelay])
+assert_type(
+    by_origin.cogroup(lambda total, flight: total + 1, value=int)
+    .cogroup(counted, lambda total, number: total + number)
+    .window(sf.Tumbling(hour))
+    .aggregate(lambda: 0),
+    sf.Table[sf.Windowed[str], int],
+)
+assert_type(
+    together.window(sf.Session(minute)).aggregate(CarrierDelay, lambda one, other: one),
+    sf.Table[sf.Windowed[str], CarrierDelay],
+)
+
+# tables
+assert_type(departures.to_table(name="last"), sf.Table[str, Flight])
+assert_type(per_origin.filter(lambda flights: flights > 1, store="busy"), sf.Table[str, int])
+assert_type(per_origin.filter_not(lambda key, flights: key == ""), sf.Table[str, int])
+words = per_origin.map_values(lambda flights: str(flights), value=str, store="words")
+assert_type(words, sf.Table[str, str])
+assert_type(per_origin.map_values(lambda key, flights: f"{key}{flights}"), sf.Table[str, str])
+assert_type(
+    per_origin.transform_values(lambda flights: 0 if flights is None else flights),
+    sf.Table[str, int],
+)
+by_word = per_origin.group_by(lambda flights: str(flights))
+assert_type(by_word, sf.GroupedTable[str, int])
+assert_type(
+    per_origin.group_by(lambda key, flights: flights, key=int, name="by-number"),
+    sf.GroupedTable[int, int],
+)
+assert_type(by_word.count(), sf.Table[str, int])
+assert_type(by_word.reduce(lambda a, b: a + b, lambda a, b: a - b), sf.Table[str, int])
+assert_type(
+    by_word.aggregate(0.0, lambda total, n: total + n, lambda total, n: total - n),
+    sf.Table[str, float],
+)
+assert_type(per_origin.suppress(minute, max_records=9, when_full="fail"), sf.Table[str, int])
+assert_type(per_origin.suppress(minute, name="slow").to_stream(), sf.Stream[str, int])
+
+# joins
+assert_type(departures.join(weather_table, lambda flight, air: air.temp), sf.Stream[str, float])
+assert_type(
+    departures.left_join(weather_table, lambda key, flight, air: air.temp if air else 0.0),
+    sf.Stream[str, float],
+)
+old_weather = app.table(weather, versioned=hour, name="old-weather")
+assert_type(
+    departures.join(old_weather, lambda flight, air: air.temp, grace=minute, value=float),
+    sf.Stream[str, float],
+)
+everywhere = app.global_table(weather)
+assert_type(everywhere, sf.GlobalTable[str, Weather])
+assert_type(
+    departures.join(everywhere, lambda flight, air: air.temp, on=lambda flight: flight.origin),
+    sf.Stream[str, float],
+)
+assert_type(
+    departures.left_join(
+        everywhere,
+        lambda key, flight, air: air is None,
+        on=lambda key, flight: key,
+        name="anywhere",
+    ),
+    sf.Stream[str, bool],
+)
+numbers = app.stream(counts)
+assert_type(
+    departures.join(numbers, lambda flight, number: (flight, number), sf.JoinWindow(minute)),
+    sf.Stream[str, tuple[Flight, int]],
+)
+assert_type(
+    departures.left_join(numbers, lambda flight, number: (number or 0) + 1, minute),
+    sf.Stream[str, int],
+)
+assert_type(
+    departures.outer_join(
+        numbers,
+        lambda key, flight, number: (flight is None, number is None),
+        sf.JoinWindow(minute, hour, grace=minute),
+    ),
+    sf.Stream[str, tuple[bool, bool]],
+)
+assert_type(per_origin.join(minutes, lambda n, total: total / n), sf.Table[str, float])
+assert_type(
+    per_origin.left_join(minutes, lambda n, total: total or n, store="either", value=float),
+    sf.Table[str, float],
+)
+assert_type(
+    per_origin.outer_join(minutes, lambda key, n, total: f"{n} {total}"), sf.Table[str, str]
+)
+assert_type(
+    words.join(weather_table, lambda word, air: air.temp, on=lambda word: word, value=float),
+    sf.Table[str, float],
+)
+assert_type(
+    words.left_join(
+        weather_table,
+        lambda word, air: None if air is None else air.temp,
+        on=lambda key, word: key,
+        value=float,
+        name="word-weather",
+    ),
+    sf.Table[str, float],
+)
+
+# topics chosen per record, and tables looked up in
+app.stream(counts).to(lambda number: counts if number > 0 else maybe)
+app.stream(counts).to(lambda key, number: f"counts-{key}", topics=("counts-a", "counts-b"))
+
+
+@app.function(departures.key_by(lambda flight: flight.origin, name="to-origin"))
+def looking(
+    flight: Flight,
+    hourly: sf.Lookup[sf.Windowed[str], int] = hourly,
+    everywhere: sf.Lookup[str, Weather] = everywhere,
+) -> int:
+    """Looks up in windows, and in a table of all airports."""
+    return hourly.get(sf.Windowed(flight.origin, 0, 3_600_000)) or 0
+
+
 # loading
 app.feed(flights, "flights.csv", key="carrier", timestamp=lambda flight: 0)
 app.feed(flights, "flights.jsonl", key=lambda flight: flight.carrier, name="again")

@@ -137,7 +137,7 @@ def test_table_key(program: Program) -> None:
     """A table whose keys cannot be sorted."""
     lists = program.app.topic("lists", key=list[int], value=int)
     program.app.table(lists)  # here
-    check(program.app, "topic 'lists' cannot be a table", "list[int]", "types")
+    check(program.app, "table 'lists-table' cannot be stored", "list[int]", "types")
 
 
 def test_two_functions(program: Program) -> None:

@@ -7,6 +7,7 @@ store held before is the change's old value, so that whoever aggregates it can t
 from typing import TYPE_CHECKING, Any
 
 from streamfn.engine.keys import KeyForm, to_store
+from streamfn.engine.operators.versioned import compile_versioned
 from streamfn.engine.scope import Run
 from streamfn.graph.operators import ToStream
 from streamfn.graph.topology import TableStore
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 def compile_table(compiler: "Compiler", node: TableStore, form: KeyForm, parent: str) -> Run:
     """Keep the last value of each key; a later record wins whatever its time (``KTableSource``)."""
+    if node.store.kind == "versioned":
+        return compile_versioned(compiler, node, form)
     store, store_key = compiler.timed(node.store), to_store(form, node.store.key)
     drop, then, name = compiler.scope.metrics.drop, compiler.children(node, form), node.name
     get, put, delete = store.get, store.put, store.delete

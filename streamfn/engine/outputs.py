@@ -1,0 +1,98 @@
+"""A task's outputs on their way into the transaction: to which topic and partition they go.
+
+Columns come from the sinks of its chains and go to ``Log.emit``. Most go by their key, which the
+log does; keys of windows go by the key without the window. Invariant: all records of a key are in
+one partition, whatever their windows, and where those of the plain key would be.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from streamfn.config import Config
+from streamfn.connectors.log import Log
+from streamfn.engine.scope import Scope
+from streamfn.errors import RefusedError
+from streamfn.graph.plan import Plan, Subtopology
+from streamfn.graph.topology import Function, Sink
+from streamfn.record import Columns
+
+Hashed: TypeAlias = Callable[[bytes], bytes]
+
+
+class Outputs:
+    """Emits what a task has written."""
+
+    def __init__(self, scope: Scope, plan: Plan, config: Config) -> None:
+        self._scope, self._plan, self._config = scope, plan, config
+        self._hashed = hashed_keys(scope.subtopology)
+        self._widths: dict[str, int] = {}
+        """Partition counts of topics that records have chosen."""
+
+    def emit(self, log: Log) -> None:
+        """Put all columns into the transaction."""
+        for topic, columns in self._scope.outputs.items():
+            if len(columns):
+                columns.origins = self._scope.origins(topic)
+                if topic in self._scope.chosen:
+                    self._emit_chosen(log, topic, columns)
+                else:
+                    self._emit(log, topic, columns, self._hashed.get(topic))
+
+    def _emit(self, log: Log, topic: str, columns: Columns, hashed: Hashed | None) -> None:
+        width = self._plan.partitions.get(topic) or self._widths.get(topic, 1)
+        if hashed is None or width == 1:
+            log.emit(topic, None, columns)
+            return
+        for partition, part in by_partition(columns, hashed, width, self._scope.partition_of):
+            log.emit(topic, partition, part)
+
+    def _emit_chosen(self, log: Log, topic: str, columns: Columns) -> None:
+        """Emit to a topic that no plan names: embedded it is made, on Kafka it must be there.
+
+        Raises:
+            RefusedError: it is not.
+        """
+        spec = self._scope.chosen[topic]
+        if topic not in self._widths and topic not in self._plan.partitions:
+            found = log.topics([topic]).get(topic)
+            if found is None and self._config.broker:
+                message = (
+                    f"topic {topic!r} does not exist; got {len(columns)} records that chose it; "
+                    "create it, or choose one that is there: chosen topics are never created"
+                )
+                raise RefusedError(message)
+            if found is None:
+                found = log.create_topic(topic, spec.partitions or 1, spec.config)
+            self._widths[topic] = found.partitions
+        self._emit(log, topic, columns, spec.key.hashed)
+
+
+def hashed_keys(sub: Subtopology) -> dict[str, Hashed]:
+    """For the topics written to whose partition not all of a key chooses: what of it does."""
+    topics = [
+        topic
+        for node in sub.nodes.values()
+        for topic in (
+            node.topics
+            if isinstance(node, Sink)
+            else node.sinks
+            if isinstance(node, Function)
+            else ()
+        )
+    ]
+    return {topic.name: topic.key.hashed for topic in topics if topic.key.hashed is not None}
+
+
+def by_partition(
+    columns: Columns, hashed: Hashed, width: int, partition_of: Callable[[bytes, int], int]
+) -> Iterator[tuple[int | None, Columns]]:
+    """Yield each partition's rows, in order; those without a key go wherever the log puts them."""
+    parts: dict[int | None, Columns] = {}
+    for row, key in enumerate(columns.keys):
+        partition = None if key is None else partition_of(hashed(key), width)
+        part = parts.get(partition)
+        if part is None:
+            part = parts[partition] = Columns.empty()
+        headers = columns.headers.get(row, ())
+        part.add(key, columns.values[row], columns.timestamps[row], headers)
+    yield from parts.items()
