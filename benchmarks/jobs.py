@@ -4,10 +4,11 @@
     closures      the same through the reference compiler
     passthrough   bytes in, bytes out
     map           JSON decode → a function of the value → encode
+    aggregate     the count as group_by_key().count()
     hand-written  the count as a plain loop over the same log and store: the floor to compare with
 
-Input is written to the log first and is not measured. Invariant: a figure is printed only after
-every output was read back and found right.
+and the windows and joins of ``windowed_jobs``. Input is written to the log first and is not
+measured. Invariant: a figure is printed only after every output was read back and found right.
 """
 
 import gc
@@ -17,29 +18,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import msgspec
 
 import streamfn as sf
+from benchmarks.windowed_jobs import BUILD, SIDE_TOPICS, Arrived, Order, check, name_of
 from streamfn.clock import SystemClock, SystemRandom
 from streamfn.config import Config
 from streamfn.connectors.embedded import EmbeddedLog, open_embedded
 from streamfn.connectors.log import Committed
+from streamfn.graph.plan import user_topics
 from streamfn.record import Columns, TopicPartition
 from streamfn.run import embedded
 from streamfn.state.rocksdb import RocksStore
 
 PARTITIONS = 4
 COMMIT_INTERVAL_MS = 100
-
-
-class Order(msgspec.Struct, gc=False):
-    """The fields of a 100-byte JSON value that the function asks for."""
-
-    user: str
-    amount: float
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ class Measured:
 def run(job: str, keys: int, records: int, folder: Path) -> Measured:
     """Write the input, run the job, verify its outputs, measure the run alone."""
     config = Config(state_dir=folder, commit_interval_ms=COMMIT_INTERVAL_MS, watchdog_ms=0)
-    _fill(folder / "bench" / "log", keys, records)
+    _fill(folder / "bench" / "log", keys, records, SIDE_TOPICS.get(job, ""))
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
@@ -77,7 +73,10 @@ def run(job: str, keys: int, records: int, folder: Path) -> Measured:
     commits = work(job, config, records)
     cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    _verify(folder / "bench" / "log", job, _counted(keys, records))
+    if job in BUILD:
+        _verify_windowed(folder / "bench" / "log", job)
+    else:
+        _verify(folder / "bench" / "log", job, _counted(keys, records))
     return Measured(job, keys, records, wall_s, cpu_s, peak_mb, commits)
 
 
@@ -101,25 +100,37 @@ def _counted(keys: int, records: int) -> Counter[bytes]:
     return Counter(map(_key, _users(keys, records)))
 
 
-def _fill(path: Path, keys: int, records: int) -> None:
-    """Write an order of each user drawn."""
+def _fill(path: Path, keys: int, records: int, side_topic: str) -> None:
+    """Write an order of each user drawn, and what a join looks for."""
     log, users = _open(path), _users(keys, records)
-    log.create_topic("orders", PARTITIONS, {})
-    log.create_topic("counts", PARTITIONS, {})
+    for topic in filter(None, ("orders", "counts", side_topic)):
+        log.create_topic(topic, PARTITIONS, {})
     log.open_producer()
-    for start in range(0, records, 1000):
-        columns = Columns.empty()
+    if side_topic == "users":
+        names = Columns.empty()
+        for user in range(keys):
+            names.add(_key(user), name_of(_key(user).decode()).encode(), 0)
+        _write(log, "users", names)
+    for start in range(1, records + 1, 1000):  # what a join looks for is there before
+        columns, paid = Columns.empty(), Columns.empty()
         for at, user in enumerate(islice(users, 1000), start):
             value = (
                 b'{"user":"u%06d","item":"i0007","amount":%d.%02d,"ts":%d,"country":"DE",'
-                b'"pad":"0123456789"}' % (user, user % 90 + 10, user % 100, 1_700_000_000_000 + at)
+                b'"pad":"0123456789"}' % (user, user % 90 + 10, at % 100, 1_700_000_000_000 + at)
             )
             columns.add(_key(user), value, at)
-        log.begin()
-        log.emit("orders", None, columns)
-        log.flush()
-        log.commit()
+            paid.add(_key(user), b"%d.%02d" % (user % 90 + 10, at % 100), at)
+        _write(log, "orders", columns)
+        if side_topic == "payments":
+            _write(log, "payments", paid)
     log.close()
+
+
+def _write(log: EmbeddedLog, topic: str, columns: Columns) -> None:
+    log.begin()
+    log.emit(topic, None, columns)
+    log.flush()
+    log.commit()
 
 
 def _application(job: str) -> sf.App:
@@ -129,11 +140,17 @@ def _application(job: str) -> sf.App:
         app.stream(raw).to(app.topic("counts", key=str, value=bytes, partitions=PARTITIONS))
         return app
     orders = app.topic("orders", key=str, value=Order, partitions=PARTITIONS)
+    if job in BUILD:
+        BUILD[job](app, orders, PARTITIONS)
+        return app
     if job == "map":
         sink = app.topic("counts", key=str, value=float, partitions=PARTITIONS)
         app.stream(orders).map_values(lambda order: order.amount * 2, value=float).to(sink)
         return app
     counts = app.topic("counts", key=str, value=int, partitions=PARTITIONS)
+    if job == "aggregate":
+        app.stream(orders).group_by_key().count().to_stream().to(counts)
+        return app
 
     @app.function(orders, to=counts)
     def count(order: Order, total: sf.Value[int]) -> int:
@@ -229,7 +246,8 @@ def _verify(path: Path, job: str, counted: Counter[bytes]) -> None:
     """Read every output back: each key counted from 1 to its total, in order, nothing twice."""
     log, seen = _open(path), Counter[bytes]()
     number: Callable[[bytes], int] | None = None if job in ("passthrough", "map") else int
-    for key, value in _outputs(log):
+    for key, value in chain.from_iterable(_outputs(log, "counts", p) for p in range(PARTITIONS)):
+        assert value is not None
         seen[key] += 1
         if number is not None and number(value) != seen[key]:
             message = f"{key!r} was counted {value!r}, expected {seen[key]}"
@@ -240,14 +258,34 @@ def _verify(path: Path, job: str, counted: Counter[bytes]) -> None:
         raise AssertionError(message)
 
 
-def _outputs(log: EmbeddedLog) -> Iterator[tuple[bytes, bytes]]:
+def _outputs(log: EmbeddedLog, topic: str, partition: int) -> Iterator[tuple[bytes, bytes | None]]:
+    source = TopicPartition(topic, partition)
+    for batch in log.read(source, 0, log.end_offsets([source])[source]):
+        for key, value in zip(batch.keys, batch.values, strict=True):
+            assert key is not None
+            yield key, value
+
+
+def _verify_windowed(path: Path, job: str) -> None:
+    """Work out anew what each partition's orders demand."""
+    log, topology = _open(path), _application(job).topology()
+    spec = user_topics(topology)["out"]
+    decode = user_topics(topology)["orders"].value.decode
     for partition in range(PARTITIONS):
-        source = TopicPartition("counts", partition)
-        for batch in log.read(source, 0, log.end_offsets([source])[source]):
-            for key, value in zip(batch.keys, batch.values, strict=True):
-                assert key is not None
-                assert value is not None
-                yield key, value
+        source = TopicPartition("orders", partition)
+        arrived = [
+            Arrived((key or b"").decode(), decode(value or b"").amount, timestamp)
+            for batch in log.read(source, 0, log.end_offsets([source])[source])
+            for key, value, timestamp in zip(
+                batch.keys, batch.values, batch.timestamps, strict=True
+            )
+        ]
+        outputs = (
+            (spec.key.decode(key), None if value is None else spec.value.decode(value))
+            for key, value in _outputs(log, spec.name, partition)
+        )
+        check(job, arrived, outputs)
+    log.close()
 
 
 def as_json(measured: Measured) -> bytes:

@@ -111,7 +111,7 @@ class Bench:
         try:
             for topic in {task.sink} if source else {task.sink, own_source}:
                 self._topics.create(topic, case.partitions, FOREVER)
-            if side == LOOP and case.job == "count":
+            if side == LOOP and case.job in ("count", "tumbling"):
                 self._topics.create(
                     f"{name}-changelog", case.partitions, {"cleanup.policy": "compact"}
                 )

@@ -3,6 +3,7 @@
     passthrough   bytes in, bytes out
     map           JSON decode → a function of the value → JSON encode
     count         JSON decode → count per key, with a changelog → encode → an output each
+    tumbling      JSON decode → sum per key and 10 s, with a changelog → encode → an output each
 
 Each case is run by two sides: ``streamfn``, and ``loop``, a hand-written loop over the same client
 library. This module knows neither, so that no side's process holds the other's modules. Invariant:
@@ -40,7 +41,9 @@ CASES = (
     Case("map", 1_000, 1),
     Case("count", 1_000, 1),
     Case("count", 200_000, 4),
+    Case("tumbling", 1_000, 1),
 )
+WINDOW_MS = 10_000
 
 
 class Order(msgspec.Struct, gc=False):

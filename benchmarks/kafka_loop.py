@@ -9,11 +9,12 @@ the same client settings, commit interval and garbage collector settings as stre
 import gc
 import time
 from collections.abc import Callable
+from struct import Struct
 
 import msgspec
 from confluent_kafka import Consumer, KafkaException, Message, Producer
 
-from benchmarks.kafka_case import Figures, Order, Priced, Span, Task
+from benchmarks.kafka_case import WINDOW_MS, Figures, Order, Priced, Span, Task
 
 CONSUMER = {
     "isolation.level": "read_committed",
@@ -44,7 +45,9 @@ class Job:
         self.sink, self.changelog = task.sink, f"{task.id}-changelog"
         self.produce = producer.produce
         self.counts: dict[Bytes, int] = {}
-        self.changed: dict[Bytes, bytes] = {}
+        self.sums: dict[tuple[int, Bytes], float] = {}
+        self.window_ms = -1
+        self.changed: dict[Bytes, bytes | None] = {}
         self.changes = 0
 
     def passthrough(self, messages: list[Message]) -> None:
@@ -76,6 +79,32 @@ class Job:
             changed[key] = data = b"%d" % total
             produce(sink, data, key)
 
+    def tumbling(self, messages: list[Message]) -> None:
+        """Sum the orders of each key and window; a window that is over is forgotten."""
+        produce, sink, sums, changed = self.produce, self.sink, self.sums, self.changed
+        for message in messages:
+            if message.error() is not None:
+                raise KafkaException(message.error())
+            order = decode(message.value())
+            key, timestamp = message.key(), message.timestamp()[1]
+            start = timestamp - timestamp % WINDOW_MS
+            if start > self.window_ms:
+                self._forget(start)
+            elif start < self.window_ms:
+                continue  # late
+            place = start, key
+            sums[place] = total = sums.get(place, 0.0) + order.amount
+            windowed = key + pack(start + WINDOW_MS, start)  # type: ignore[operator]  # it is bytes
+            changed[windowed] = data = encode(total)
+            produce(sink, data, windowed, timestamp=timestamp)
+
+    def _forget(self, start: int) -> None:
+        for _, key in self.sums:
+            old = key + pack(self.window_ms + WINDOW_MS, self.window_ms)  # type: ignore[operator]  # it is bytes
+            self.changed[old] = None
+        self.sums.clear()
+        self.window_ms = start
+
     def write_changes(self) -> None:
         """Put each changed key into the changelog once; its key leads it to its partition."""
         produce, changelog = self.produce, self.changelog
@@ -87,6 +116,7 @@ class Job:
 
 decode: Callable[[bytes | None], Order] = msgspec.json.Decoder(Order).decode  # type: ignore[assignment]  # a null would raise
 encode = msgspec.json.Encoder().encode
+pack = Struct(">qq").pack
 
 
 def run(task: Task) -> Figures:

@@ -9,10 +9,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 
 import streamfn as sf
-from benchmarks.kafka_case import Figures, Order, Priced, Span, Task
+from benchmarks.kafka_case import WINDOW_MS, Figures, Order, Priced, Span, Task
 from streamfn.config import Config
 from streamfn.graph.topology import Topology
 from streamfn.run import Run, opened, work
@@ -31,6 +32,12 @@ def topology(task: Task) -> Topology:
     if case.job == "map":
         sink = app.topic(task.sink, key=str, value=Priced)
         app.stream(orders).map_values(_priced, value=Priced).to(sink)
+        return app.topology()
+    if case.job == "tumbling":
+        sums = app.topic(task.sink, key=sf.Windowed[str], value=float)
+        windows = sf.Tumbling(timedelta(milliseconds=WINDOW_MS))
+        by_key = app.stream(orders).group_by_key().window(windows)
+        by_key.aggregate(0.0, lambda total, order: total + order.amount).to_stream().to(sums)
         return app.topology()
     counts = app.topic(task.sink, key=str, value=int)
 

@@ -5,6 +5,7 @@ that a record that is missing, doubled or out of order shows. For a count the ch
 and compared with the totals too. Invariant: a figure is printed only after this.
 """
 
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
@@ -12,11 +13,20 @@ from itertools import zip_longest
 import msgspec
 from confluent_kafka import Message
 
-from benchmarks.kafka_case import LOOP, Order, Priced, Task
+from benchmarks.kafka_case import LOOP, WINDOW_MS, Order, Priced, Task
 from benchmarks.kafka_topics import Topics
 
 Pair = tuple[bytes, bytes]
 
+
+class Timed(msgspec.Struct):
+    """The fields of an order that a window asks for."""
+
+    amount: float
+    ts: int
+
+
+_timed = msgspec.json.Decoder(Timed).decode
 _order = msgspec.json.Decoder(Order).decode
 _json = msgspec.json.Encoder().encode
 
@@ -42,6 +52,7 @@ def verify(task: Task, topics: Topics) -> None:
 
 def expected(job: str, inputs: Iterable[Pair], totals: Counter[bytes]) -> Iterator[Pair]:
     """Yield the outputs that inputs demand; ``totals`` counts them by key."""
+    sums: dict[bytes, float] = {}
     for key, value in inputs:
         totals[key] += 1
         if job == "passthrough":
@@ -49,8 +60,19 @@ def expected(job: str, inputs: Iterable[Pair], totals: Counter[bytes]) -> Iterat
         elif job == "map":
             order = _order(value)
             yield key, _json(Priced(order.user, order.amount * 1.2))
+        elif job == "tumbling":
+            yield _summed(key, value, sums)
         else:
             yield key, b"%d" % totals[key]
+
+
+def _summed(key: bytes, value: bytes, sums: dict[bytes, float]) -> Pair:
+    """The sum of an order's window, under the key that Kafka Streams would write."""
+    order = _timed(value)
+    start_ms = order.ts - order.ts % WINDOW_MS
+    windowed = key + struct.pack(">qq", start_ms + WINDOW_MS, start_ms)
+    sums[windowed] = sums.get(windowed, 0.0) + order.amount
+    return windowed, _json(sums[windowed])
 
 
 def compare(where: str, wanted: Iterable[Pair], found: Iterable[Pair]) -> int:

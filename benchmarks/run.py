@@ -19,11 +19,14 @@ from rich.table import Table
 
 from benchmarks import kafka
 from benchmarks.jobs import Measured, as_json, run
+from benchmarks.windowed_jobs import BUILD
 
 COUNTS = ("count", "closures", "hand-written")
 PLAN = [(job, keys) for keys in (1_000, 200_000) for job in COUNTS] + [
     ("passthrough", 1_000),
     ("map", 1_000),
+    ("aggregate", 1_000),
+    *((job, 1_000) for job in BUILD),
 ]
 EMBEDDED_JOBS = tuple(dict.fromkeys(job for job, _ in PLAN))
 PARTS = ("embedded", "kafka")

@@ -218,7 +218,8 @@ def add_late(group: Group, name: str | None, where: str) -> Point:
         cure = "leave it out, or say windows that close"
         builder.mistake(where, "no record is late for an unlimited window", "late()", cure)
     name = builder.claim(f"{group.base}-late", name, "late", where)
-    store = store_of(point, name, "buffer", f"late {name!r}", where, window=window)
+    timed = replace(point, value=int)  # it keeps its time only
+    store = store_of(timed, name, "buffer", f"late {name!r}", where, window=window)
     builder.add(
         LateRecords(
             name=name,

@@ -77,6 +77,7 @@ class JoinableTable(TaskStore[K, V]):
         *,
         on: Callable[[V], OtherKey | None],
         value: TypeForm[Result] | Serde[Result] = ...,
+        store: str | None = ...,
         name: str | None = ...,
     ) -> Table[K, Result]: ...
     @overload
@@ -87,6 +88,7 @@ class JoinableTable(TaskStore[K, V]):
         *,
         on: Callable[[K, V], OtherKey | None],
         value: TypeForm[Result] | Serde[Result] = ...,
+        store: str | None = ...,
         name: str | None = ...,
     ) -> Table[K, Result]: ...
     @overload
@@ -97,6 +99,7 @@ class JoinableTable(TaskStore[K, V]):
         *,
         on: Callable[[V], OtherKey | None],
         value: TypeForm[Result] | Serde[Result] = ...,
+        store: str | None = ...,
         name: str | None = ...,
     ) -> Table[K, Result]: ...
     @overload
@@ -107,6 +110,7 @@ class JoinableTable(TaskStore[K, V]):
         *,
         on: Callable[[K, V], OtherKey | None],
         value: TypeForm[Result] | Serde[Result] = ...,
+        store: str | None = ...,
         name: str | None = ...,
     ) -> Table[K, Result]: ...
     def join(
@@ -154,6 +158,7 @@ class JoinableTable(TaskStore[K, V]):
         *,
         on: Callable[[V], OtherKey | None],
         value: TypeForm[Result] | Serde[Result] = ...,
+        store: str | None = ...,
         name: str | None = ...,
     ) -> Table[K, Result]: ...
     @overload
@@ -164,6 +169,7 @@ class JoinableTable(TaskStore[K, V]):
         *,
         on: Callable[[K, V], OtherKey | None],
         value: TypeForm[Result] | Serde[Result] = ...,
+        store: str | None = ...,
         name: str | None = ...,
     ) -> Table[K, Result]: ...
     @overload
@@ -174,6 +180,7 @@ class JoinableTable(TaskStore[K, V]):
         *,
         on: Callable[[V], OtherKey | None],
         value: TypeForm[Result] | Serde[Result] = ...,
+        store: str | None = ...,
         name: str | None = ...,
     ) -> Table[K, Result]: ...
     @overload
@@ -184,6 +191,7 @@ class JoinableTable(TaskStore[K, V]):
         *,
         on: Callable[[K, V], OtherKey | None],
         value: TypeForm[Result] | Serde[Result] = ...,
+        store: str | None = ...,
         name: str | None = ...,
     ) -> Table[K, Result]: ...
     def left_join(

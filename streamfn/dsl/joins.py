@@ -14,10 +14,12 @@ from streamfn.dsl.lambdas import OF_RECORD, OF_SIDES, answer_of, check_arguments
 from streamfn.dsl.steps import said_type
 from streamfn.dsl.stores import store_of
 from streamfn.dsl.windows import nearness
+from streamfn.errors import SerdeError
 from streamfn.function.annotations import fits, said
 from streamfn.graph.builder import Builder
 from streamfn.graph.operators import GlobalJoin, JoinKind, StreamJoin, StreamTableJoin, TableStep
 from streamfn.graph.topology import StoreSpec, TableStore
+from streamfn.serde import as_key_serde
 
 WORDS: Final[dict[JoinKind, str]] = {
     "inner": "join",
@@ -53,7 +55,8 @@ class Joiner:
     def claim(self, left: Point, right: str) -> str:
         """Claim the join's name."""
         derived = f"{left.base}-{self.word}-{right}"
-        return left.builder.claim(derived, self.name, self.word, self.where)
+        what = f"{self.word} with {right!r}"
+        return left.builder.claim(derived, self.name, what, self.where)
 
 
 def check_sides(left: Point, right: Point, word: str, where: str) -> bool:
@@ -74,7 +77,23 @@ def check_sides(left: Point, right: Point, word: str, where: str) -> bool:
             f"{said(left.key)} of {left.node!r} and {said(right.key)} of {right.node!r}",
             "bring them to one key type first: key_by(..., key=...)",
         )
+    elif _form(left.key) != _form(right.key):
+        builder.mistake(
+            where,
+            f"{word} joins keys that are written differently, and so are in other partitions",
+            f"{_form(left.key)} of {left.node!r} and {_form(right.key)} of {right.node!r}",
+            f"write one anew: key_by(lambda key, value: key, key={said(left.key)})",
+        )
     return True
+
+
+def _form(key: object) -> str:
+    """How keys are written, as far as it decides on their partition."""
+    try:
+        serde = as_key_serde(key)
+    except SerdeError:
+        return ""  # unknown, or a mistake of its own
+    return serde.name.partition("[")[0] if serde.hashed is None else ""
 
 
 def add_stream_join(left: Point, right: Point, within: object, joiner: Joiner) -> Point:

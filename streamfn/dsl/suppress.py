@@ -56,7 +56,7 @@ def add_suppress(
         cure = "say 'close', or a timedelta for how long"
         builder.mistake(where, "suppress does not know until when", repr(until), cure)
     _check_room(builder, records_max, when_full, where)
-    name = builder.claim(f"{point.base}-suppress", name, "suppress", where)
+    name = builder.claim(f"{point.base}-suppress", name, "suppress of a table", where)
     builder.add(
         Suppress(
             name=name,

@@ -6,13 +6,14 @@ a repartition back to the left key; there the answer meets the left row as it is
 each of the two repartitions has a name of its own, so that changing one join renames no other.
 """
 
+from dataclasses import replace
 from types import GenericAlias
 from typing import Any
 
 from streamfn.dsl.endpoints import Point
 from streamfn.dsl.joins import Joiner, check_sides
 from streamfn.dsl.lambdas import OF_RECORD, answer_of, check_arguments, value_of
-from streamfn.dsl.stores import store_of
+from streamfn.dsl.stores import asked_store
 from streamfn.dsl.table_steps import add_table
 from streamfn.errors import SerdeError
 from streamfn.function.annotations import fits, plain_type, said
@@ -23,6 +24,7 @@ from streamfn.graph.operators import (
     TableJoin,
 )
 from streamfn.graph.topology import UNKNOWN, StoreSpec
+from streamfn.serde import BYTES
 from streamfn.serde.foreign_keys import answer_serde, subscription_serde
 from streamfn.state.keys import key_codec
 
@@ -35,11 +37,7 @@ def add_join(left: Point, right: object, on: Any, store: str | None, joiner: Joi
         return left
     if on is None:
         return add_key_join(left, right, store, joiner)
-    if store is not None:
-        cure = "say name=: its result is always kept, under that name"
-        wrong = f"a foreign-key {joiner.word} has no store="
-        left.builder.mistake(joiner.where, wrong, repr(store), cure)
-    return add_foreign_key_join(left, right, on, joiner)
+    return add_foreign_key_join(left, right, on, store, joiner)
 
 
 def add_key_join(left: Point, right: Point, store: str | None, joiner: Joiner) -> Point:
@@ -48,12 +46,10 @@ def add_key_join(left: Point, right: Point, store: str | None, joiner: Joiner) -
     takes_key, value = joiner.takes_key(builder), joiner.result(builder)
     if not check_sides(left, right, joiner.word, where):
         right = left
-    named = joiner if joiner.name or store is None else _named(joiner, store)
+    named = joiner if store is None or joiner.name else replace(joiner, name=store)
     name = named.claim(left, right.base)
     made = Point(builder, name, left.key, value, name)
-    kept = None
-    if store is not None and builder.check_name(store, "a store", where):
-        kept = store_of(made, store, "table", f"{joiner.word} {name!r}", where)
+    kept = asked_store(made, store, named.name, f"{joiner.word} {name!r}", where)
     builder.add(
         TableJoin(
             name=name,
@@ -70,13 +66,15 @@ def add_key_join(left: Point, right: Point, store: str | None, joiner: Joiner) -
     return made
 
 
-def _named(joiner: Joiner, name: str) -> Joiner:
-    return Joiner(joiner.kind, joiner.fn, joiner.value, name, joiner.where)
+def add_foreign_key_join(
+    left: Point, right: Point, on: Any, store: str | None, joiner: Joiner
+) -> Point:
+    """Join each left row with the right row that ``on`` of it names.
 
-
-def add_foreign_key_join(left: Point, right: Point, on: Any, joiner: Joiner) -> Point:
-    """Join each left row with the right row that ``on`` of it names."""
+    The joined rows are always kept; with ``store=`` filters behind know what they were before.
+    """
     builder, where = left.builder, joiner.where
+    takes_key, value = joiner.takes_key(builder), joiner.result(builder)
     if right.builder is not builder:
         check_sides(left, right, joiner.word, where)
         right = left
@@ -89,15 +87,15 @@ def add_foreign_key_join(left: Point, right: Point, on: Any, joiner: Joiner) -> 
             name=f"{name}-joined",
             parents=(answers.node, left.node),
             key=left.key,
-            value=joiner.result(builder),
+            value=value,
             where=where,
             kind=joiner.kind,
             fn=joiner.fn,
-            takes_key=joiner.takes_key(builder),
+            takes_key=takes_key,
         )
     )
-    joined = Point(builder, f"{name}-joined", left.key, joiner.result(builder), name)
-    return add_table(joined, name, where, kept=False)
+    joined = Point(builder, f"{name}-joined", left.key, value, name)
+    return add_table(joined, name, where, store=store, kept=store is not None)
 
 
 def _check_foreign(left: Point, right: Point, on: Any, joiner: Joiner) -> bool:
@@ -137,7 +135,7 @@ def _send(left: Point, right: Point, on: Any, joiner: Joiner, name: str, known: 
     """Add what subscribes: foreign key → subscription."""
     builder, where = left.builder, joiner.where
     takes_key = check_arguments(builder, on, OF_RECORD, f"on= of {joiner.word}", where) == 2
-    serde = subscription_serde(plain_type(left.key)) if known else UNKNOWN
+    serde = subscription_serde(plain_type(left.key)) if known else BYTES
     mine = builder.claim(f"{name}-subscriptions", None, joiner.word, where)
     builder.add(
         ForeignKeySend(
@@ -164,7 +162,7 @@ def _look_up(
     foreign, own = plain_type(right.key), plain_type(left.key)
     pair = GenericAlias(tuple, (foreign, own))
     spec = StoreSpec(f"{name}-subscriptions", "buffer", pair, bytes, where)
-    serde = answer_serde(plain_type(right.value)) if known else UNKNOWN
+    serde = answer_serde(plain_type(right.value)) if known else BYTES
     mine = builder.claim(f"{name}-answers", None, joiner.word, where)
     builder.add(
         ForeignKeyLookup(

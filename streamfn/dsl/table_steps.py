@@ -19,7 +19,7 @@ from streamfn.dsl.lambdas import (
     value_of,
 )
 from streamfn.dsl.steps import derived_name, key_type, said_type
-from streamfn.dsl.stores import store_of
+from streamfn.dsl.stores import asked_store, store_of
 from streamfn.graph.operators import Regroup, TableAggregate, TableStep, ToStream
 from streamfn.graph.topology import UNKNOWN, StoreKind, TableStore
 from streamfn.serde import as_serde, change_serde
@@ -38,20 +38,20 @@ def add_table(
 ) -> Point:
     """Add the node that keeps the last value of each key."""
     builder = point.builder
-    derived, name = f"{point.base}-table", name or store
-    found = builder.nodes.get(name or derived)
+    derived, said = f"{point.base}-table", name or store
+    found, kept = builder.nodes.get(said or derived), kept or versioned is not None
     history_ms = None
     if versioned is not None:
         history_ms = at_least(builder, "versioned= of a table", versioned, 0, where)
     if (
         isinstance(found, TableStore)
         and found.parents == (point.node,)
-        and found.store.history_ms == history_ms
+        and (found.store.history_ms, found.kept) == (history_ms, kept)
     ):
         return Point(builder, found.name, point.key, point.value, found.name)
-    name = builder.claim(derived, name, "table", where)
+    name = builder.claim(derived, said, "table", where)
     kind: StoreKind = "table" if versioned is None else "versioned"
-    if store is None or not builder.check_name(store, "a store", where):
+    if store in (None, said) or not builder.check_name(store, "a store", where):
         store = name
     spec = store_of(point, store, kind, f"table {name!r}", where, history_ms=history_ms)
     builder.add(
@@ -62,7 +62,7 @@ def add_table(
             value=point.value,
             where=where,
             store=spec,
-            kept=kept or versioned is not None,
+            kept=kept,
         )
     )
     return Point(builder, name, point.key, point.value, name)
@@ -84,11 +84,10 @@ def add_table_step(
     else:
         value = point.value
     derived, salt = derived_name(point, kind, fn)
-    name = builder.claim(derived, name or store, kind, where, salt=salt)
+    said = name or store
+    name = builder.claim(derived, said, kind, where, salt=salt)
     made = Point(builder, name, point.key, value, point.base)
-    kept = None
-    if store is not None and builder.check_name(store, "a store", where):
-        kept = store_of(made, store, "table", f"{kind} {name!r}", where)
+    kept = asked_store(made, store, said, f"{kind} {name!r}", where)
     builder.add(
         TableStep(
             name=name,
@@ -121,7 +120,7 @@ def add_regroup(point: Point, fn: Any, key: object, name: str | None, where: str
     takes_key = check_arguments(builder, fn, OF_RECORD, "group_by of a table", where) == 2
     known, check_str = key_type(builder, fn, key, "group_by", where)
     derived, _ = derived_name(point, "key_by", fn)
-    name = builder.claim(derived, name, "group_by", where)
+    name = builder.claim(derived, name, "group_by of a table", where)
     changes = UNKNOWN if point.value is UNKNOWN else change_serde(as_serde(point.value))
     builder.add(
         Regroup(

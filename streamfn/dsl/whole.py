@@ -30,6 +30,8 @@ from streamfn.graph.topology import (
 
 LONGER_MS: Final = timedelta(days=1) // timedelta(milliseconds=1)
 """How much longer windows are remembered that others read: they may lag behind by so much."""
+LAGGING: Final = 16
+"""Or by so many times what the windows are remembered anyway, if that is more."""
 
 
 def completed(topology: Topology) -> Topology:
@@ -72,11 +74,12 @@ def _aggregates(nodes: Mapping[str, AnyNode], name: str) -> Iterator[Aggregate]:
 
 
 def _remembering(node: Aggregate) -> Aggregate:
-    """The same aggregate, whose windows are remembered for a day longer unless it says how long."""
+    """The same aggregate, whose windows are remembered longer unless it says how long."""
     window = node.window
     if window is None or window.retention_ms is not None or window.kind == "unlimited":
         return node
-    longer = replace(window, retention_ms=remembered_ms(window) + LONGER_MS)
+    own_ms = remembered_ms(window)
+    longer = replace(window, retention_ms=own_ms + max(LONGER_MS, LAGGING * own_ms))
     return replace(node, window=longer, store=replace(node.store, window=longer))
 
 

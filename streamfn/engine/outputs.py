@@ -6,6 +6,7 @@ one partition, whatever their windows, and where those of the plain key would be
 """
 
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from typing import TypeAlias
 
 from streamfn.config import Config
@@ -87,12 +88,28 @@ def by_partition(
     columns: Columns, hashed: Hashed, width: int, partition_of: Callable[[bytes, int], int]
 ) -> Iterator[tuple[int | None, Columns]]:
     """Yield each partition's rows, in order; those without a key go wherever the log puts them."""
-    parts: dict[int | None, Columns] = {}
+    rows: dict[int | None, list[int]] = {}
+    adds: dict[bytes | None, Callable[[int], None]] = {}
     for row, key in enumerate(columns.keys):
-        partition = None if key is None else partition_of(hashed(key), width)
-        part = parts.get(partition)
-        if part is None:
-            part = parts[partition] = Columns.empty()
-        headers = columns.headers.get(row, ())
-        part.add(key, columns.values[row], columns.timestamps[row], headers)
-    yield from parts.items()
+        chooses = None if key is None else hashed(key)
+        add = adds.get(chooses)
+        if add is None:
+            partition = None if chooses is None else partition_of(chooses, width)
+            add = adds[chooses] = rows.setdefault(partition, []).append
+        add(row)
+    for partition, chosen in rows.items():
+        yield partition, _picked(columns, chosen)
+
+
+def _picked(columns: Columns, rows: list[int]) -> Columns:
+    keys, values, times = columns.keys, columns.values, columns.timestamps
+    if len(rows) == 1:
+        (row,) = rows
+        part = Columns([keys[row]], [values[row]], [times[row]], {})
+    else:
+        pick = itemgetter(*rows)
+        part = Columns(list(pick(keys)), list(pick(values)), list(pick(times)), {})
+    if columns.headers:
+        headers = ((at, columns.headers.get(row)) for at, row in enumerate(rows))
+        part.headers.update((at, found) for at, found in headers if found)
+    return part

@@ -31,6 +31,7 @@ from streamfn.function.parameters import (
     check_store_types,
     read_parameter,
     report_unresolved,
+    seen_key,
 )
 from streamfn.function.state import Context, Outgoing, Store
 from streamfn.graph.topology import UNKNOWN, Parameter, StoreSpec
@@ -209,7 +210,7 @@ def _timer_parameter(
     if kind is Context:
         return Parameter(parameter.name, "context")
     spec = stores.get(parameter.name)
-    whole = f"sf.Store[{said(spec.key)}, {said(spec.value)}]" if spec else "sf.Store[K, V]"
+    whole = f"sf.Store[{said(seen_key(spec))}, {said(spec.value)}]" if spec else "sf.Store[K, V]"
     if spec is None or kind is not Store:
         wrong = "is no store of its function" if spec is None else "asks for the state of one key"
         stage.report(

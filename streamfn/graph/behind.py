@@ -6,7 +6,7 @@ Invariant: these walk edges only; a topic ends the walk where another sub-topolo
 from typing import Protocol
 
 from streamfn.graph.operators import ForeignKeyLookup, GlobalJoin, StreamJoin, StreamTableJoin
-from streamfn.graph.topology import Function, Node, Sink
+from streamfn.graph.topology import Function, Node, Repartition, Sink
 
 
 class Graph(Protocol):
@@ -39,9 +39,7 @@ def null_keys_matter(graph: Graph, node: Node) -> bool:
 
     A left foreign-key join answers for rows that name nobody: of its own subscriptions only.
     """
-    children = graph.children(node.name) or [
-        child for parent in node.parents for child in graph.children(parent)
-    ]
+    children = graph.children(node.name)
     if any(isinstance(child, ForeignKeyLookup) and child.kind != "inner" for child in children):
         return True
     waiting, seen = list(children), set[str]()
@@ -52,4 +50,20 @@ def null_keys_matter(graph: Graph, node: Node) -> bool:
         if at.name not in seen:
             seen.add(at.name)
             waiting += graph.children(at.name)
+    return False
+
+
+def null_keys_are_seen(graph: Graph, node: Node) -> bool:
+    """Tell whether anybody sees a record without a key before what needs its key drops it.
+
+    That is a sink, a function without state, or a step that may give it a key.
+    """
+    waiting = graph.children(node.name)
+    while waiting:
+        at = waiting.pop()
+        if at.keyed or isinstance(at, Repartition):
+            continue
+        if at.changes_key or isinstance(at, Sink | Function):
+            return True
+        waiting += graph.children(at.name)
     return False

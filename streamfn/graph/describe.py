@@ -326,7 +326,7 @@ def _what(stage: StageFacts) -> str:
     """Say what a stage is and what it hands on."""
     kind = stage.kind
     if kind == "sink":
-        return f"to topic {', '.join(stage.topics)}"
+        return f"to topic {', '.join(stage.topics) or 'chosen for each record'}"
     if kind == "source" and stage.topics != (stage.name,):
         kind = f"source of topic {', '.join(stage.topics)}"
     says = f", on_error={stage.on_error}" if stage.on_error else ""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from streamfn.errors import Mistake, TopologyError
-from streamfn.graph.behind import null_keys_matter
+from streamfn.graph.behind import null_keys_are_seen, null_keys_matter
 from streamfn.graph.naming import changelog_topic, repartition_topic
 from streamfn.graph.topology import (
     UNKNOWN,
@@ -102,7 +102,9 @@ class Plan:
     @property
     def own_topics(self) -> frozenset[str]:
         """The names of all topics that are the application's, and no record's to choose."""
-        return frozenset({*(topic.name for topic in self.internal_topics), f"{self.application}-tasks"})
+        return frozenset(
+            {*(topic.name for topic in self.internal_topics), f"{self.application}-tasks"}
+        )
 
     @property
     def dead_letter_topic(self) -> str:
@@ -175,7 +177,8 @@ def _cut(
     cut: dict[str, AnyNode] = {}
     repartitions: dict[str, Repartition] = {}
     renamed: dict[str, str] = {}
-    for node in with_repartitions(topology).values():
+    whole = replace(topology, nodes=with_repartitions(topology))
+    for node in whole.nodes.values():
         parents = tuple(renamed.get(parent, parent) for parent in node.parents)
         if not isinstance(node, Repartition):
             cut[node.name] = replace(node, parents=parents)
@@ -189,7 +192,8 @@ def _cut(
         renamed[node.name] = name
         cut[node.name] = Sink(
             name=node.name, parents=parents, key=node.key, value=node.value, topics=(topic,),
-            drops_null_keys=not null_keys_matter(topology, node),
+            drops_null_keys=not null_keys_matter(whole, node)
+            and (node.name in topology.nodes or not null_keys_are_seen(whole, node)),
         )  # fmt: skip
         cut[name] = Source(
             name=name, key=node.key, value=node.value, where=node.where, topic=topic, internal=True

@@ -39,7 +39,7 @@ Answer: TypeAlias = tuple[bytes | None, Any]
 
 _HAS_HASH, _HAS_VALUE = 8, 16
 _INSTRUCTIONS: Final = tuple(Instruction)
-_SETTLED: Final = (str, bytes, int, float, bool)
+_SETTLED: Final[tuple[object, ...]] = (str, bytes, int, float, bool)
 """Types whose values are written the same before and after they were read."""
 
 
@@ -103,7 +103,7 @@ def value_hash(type_: object) -> Callable[[Any], bytes]:
     def settled(value: Any) -> bytes:
         return blake2b(encode(decode(encode(value))), digest_size=HASH_BYTES).digest()
 
-    return plain if value.type in _SETTLED else settled
+    return plain if any(value.type is each for each in _SETTLED) else settled
 
 
 def _value_serde(type_: object) -> Serde[Any]:

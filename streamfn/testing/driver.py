@@ -235,6 +235,9 @@ class TestDriver:
         Changes that are processed and not committed yet are seen.
         """
         topology = self._worker.plan.topology
+        whole = stage if isinstance(stage, str) else str(getattr(stage, "name", ""))
+        if whole in topology.global_tables and not parameter:
+            return self._worker.global_tables.entries(whole)
         name = store_name(topology, stage, parameter)
         spec = topology.stores[name]
         seen, order = decode_entry(spec), encode_key(spec)

@@ -54,7 +54,7 @@ def _of_tables(made: Made, op: Op, right: str) -> sf.Table[str, str]:
 def _by_foreign_key(made: Made, op: Op, right: str) -> sf.Table[str, str]:
     table, other = made.tables[op.in_], made.tables[right]
     join = table.join if op.kind == "inner" else table.left_join
-    return join(other, joined, on=mapper(op.fn), value=str, name=op.id)
+    return join(other, joined, on=mapper(op.fn), store=op.store, value=str, name=op.id)
 
 
 JOINS: Mapping[str, Build] = {"join": build_join}

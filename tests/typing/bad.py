@@ -109,7 +109,7 @@ departures.left_join(weather, lambda f, name: name.upper())  # union-attr report
 departures.join(weather, lambda flight: flight)  # arg-type reportArgumentType
 departures.join(hourly, lambda flight, flights: flights)  # arg-type reportArgumentType
 departures.join(everywhere, lambda flight, name: name)  # call-overload reportArgumentType
-departures.join(everywhere, lambda f, n: n, on=lambda f: f.dep_delay)  # arg-type reportAttributeAccessIssue
+departures.join(everywhere, lambda f, n: n, on=lambda f: f.dep_delay)  # arg-type reportArgumentType
 departures.join(numbers, lambda flight, number: number)  # call-overload reportArgumentType
 departures.join(numbers, lambda flight, number: number, 5)  # call-overload reportArgumentType
 departures.outer_join(numbers, lambda f, n: n + 1, minute)  # operator reportOptionalOperand

@@ -39,9 +39,7 @@ class Way:
     generated: bool = True
 
 
-WAYS = st.builds(
-    Way, st.sampled_from([0, 1_000_000]), st.sampled_from([0, 1, 3]), st.booleans()
-)
+WAYS = st.builds(Way, st.sampled_from([0, 1_000_000]), st.sampled_from([0, 1, 3]), st.booleans())
 
 Make: TypeAlias = Callable[[dict[str, Any]], Any]
 """Makes a table of tables by the names of their topics."""
@@ -51,7 +49,12 @@ class Tables:
     """An app with a table of each topic, and what is made of them, written to ``out``."""
 
     def __init__(
-        self, make: Make, topics: Sequence[str], *, value: Any = int, versioned_ms: int | None = None
+        self,
+        make: Make,
+        topics: Sequence[str],
+        *,
+        value: Any = int,
+        versioned_ms: int | None = None,
     ) -> None:
         self.app = sf.App("tables")
         self.topics = {name: self.app.topic(name, key=str, value=int) for name in topics}
@@ -63,12 +66,15 @@ class Tables:
         self.table = make(tables)
         self.table.to_stream().to(self.out)
 
-    def run(self, given: list[Row], way: Way = Way()) -> list[Sent]:  # noqa: B008  # frozen
+    def run(self, given: list[Row], way: Way = Way()) -> list[Sent]:
         """Send records; return what was written."""
         return self.run_with_state(given, (), way)[0]
 
     def run_with_state(
-        self, given: list[Row], stores: Sequence[str], way: Way = Way()  # noqa: B008  # frozen
+        self,
+        given: list[Row],
+        stores: Sequence[str],
+        way: Way = Way(),
     ) -> tuple[list[Sent], list[dict[Any, Any]]]:
         """Send records; return what was written, and what is in some stores then."""
         with TestDriver(
@@ -81,5 +87,5 @@ class Tables:
             states = [driver.state(name) for name in stores]
             for _ in range(3):
                 driver.advance(timedelta(seconds=1_001))
-            found = driver._records("out", self.out.spec.key.decode, self.out.spec.value.decode)  # noqa: SLF001  # in the order of writing
+            found = driver.read(self.out)
             return [(each.key, each.value, each.timestamp_ms) for each in found], states

@@ -157,7 +157,8 @@ def test_subscriptions_go_with_their_rows() -> None:
             program.send(driver, Row("left", "k", value, 0))
         program.send(driver, Row("left", "l", "a", 0))
         program.send(driver, Row("left", "l", None, 0))
-        levels = driver._worker.tasks[
+        inside: Any = driver
+        levels = inside._worker.tasks[
             "result-subscriptions_0"
         ].scope.levels  # whether it is freed shows nowhere else
         assert list(levels["result-subscriptions"].scan(b"", None)) == []

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamfn.graph.topology import WindowSpec
@@ -36,6 +36,23 @@ def test_answers_are_those_of_a_memory_without_limits(
     program = Program(window, initial=str, merge=merged, emit=emit)
     expected = [answer for row in sent_rows for answer in model.send(row)]
     assert replied(program, sent_rows, interval_ms=interval_ms) == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 20), rows(scale=20_000), EMITS)
+@example(2, [Row("k", "a", 20_001), Row("k", "b", 240_001), Row("k", "c", 120_001)], "update")
+def test_forgetting_changes_no_answer(grace: int, sent_rows: list[Row], emit: Any) -> None:
+    """What is deleted is missed by no record that could begin a session of its own."""
+    window = WindowSpec("session", 100_000, grace_ms=grace * 10_000)
+    newest, timely = -1, list[Row]()
+    for row in sent_rows:
+        newest = max(newest, row.at if row.key else -1)
+        if row.at >= newest - window.size_ms - window.grace_ms:
+            timely.append(row)
+    model = Sessions(window, emit=emit, start="", fns=[joined])
+    program = Program(window, initial=str, merge=merged, emit=emit)
+    expected = [answer for row in timely for answer in model.send(row)]
+    assert replied(program, timely) == expected
 
 
 @settings(max_examples=25, deadline=None)

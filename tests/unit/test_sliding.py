@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamfn.engine.operators.sliding import Known, Touch, touched
@@ -37,6 +37,19 @@ def test_answers_are_those_of_a_memory_without_limits(
     if interval_ms:  # what a record did is seen later, together with others
         found, expected = sorted(found), sorted(expected)
     assert found == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 20), rows(drops=False, scale=20_000))
+@example(2, [Row("k", "a", 320_002), Row("k", "b", 440_002), Row("k", "c", 420_002)])
+def test_forgetting_changes_no_answer(grace: int, sent_rows: list[Row]) -> None:
+    """What is deleted while records come out of order is not missed."""
+    window = WindowSpec("sliding", 100_000, grace_ms=grace * 10_000)
+    model = Sliding(window, emit="update", start="", fns=[joined])
+    program = Program(window, initial=str)
+    with driving(program) as driver:
+        for row in sent_rows:
+            assert sorted(sent(driver, program, row)) == sorted(model.send(row))
 
 
 @settings(max_examples=40, deadline=None)

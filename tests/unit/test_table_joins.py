@@ -139,7 +139,9 @@ def test_groups_of_a_join(given: list[Row], kind: str, kept: bool) -> None:
 
 def test_a_table_joined_with_itself() -> None:
     """It meets itself from either side, the left one first."""
-    made = Tables(lambda tables: joined("inner", tables["t"], tables["t"], name="own"), ["t"], value=str)
+    made = Tables(
+        lambda tables: joined("inner", tables["t"], tables["t"], name="own"), ["t"], value=str
+    )
     assert made.run([("t", "a", 1, 5), ("t", "a", 2, 4), ("t", "a", None, 6)]) == [
         ("a", "1|1", 5),
         ("a", "1|1", 5),

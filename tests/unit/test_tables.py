@@ -3,12 +3,17 @@
 # mypy: disable-error-code="untyped-decorator"
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
 
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import streamfn as sf
+from streamfn.testing import TestDriver
 from tests.unit.tables_world import WAYS, Row, Sent, Tables, Way, rows
 
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -60,7 +65,9 @@ class Source:
 
 def steps_by_hand(given: list[Row], chain: list[tuple[str, bool]]) -> list[Sent]:
     """What a chain of steps writes."""
-    source, kept, sent = Source(), {}, []
+    source = Source()
+    kept: dict[tuple[int, str], int | None] = {}
+    sent: list[Sent] = []
     for _, key, value, time_ms in given:
         new, old = source.change(key, value)
         for place, (step, has_store) in enumerate(chain):
@@ -101,21 +108,46 @@ def test_a_function_is_not_called_for_old_values_that_nobody_wants() -> None:
     assert seen == [1, 2]
 
 
-AGGREGATES: dict[str, tuple[Any, Any, Any]] = {
-    "sum": (lambda: 0, lambda total, value: total + value, lambda total, value: total - value),
-    "text": (lambda: "", lambda text, value: f"{text}+{value}", lambda text, value: f"{text}-{value}"),
-    "gone": (
-        lambda: 1,
-        lambda total, value: total + value,
-        lambda total, value: None if value == 2 else total - value,
-    ),
-    "list": (
-        list,
-        lambda items, value: (items.append(value), items)[1],
-        lambda items, value: (items.remove(value), items)[1],
-    ),
-}  # fmt: skip
-TYPES: dict[str, Any] = {"sum": int, "text": str, "gone": int, "list": list[int], "reduce": int}
+def text_add(text: str, value: int) -> str:
+    """What was added and taken out, in order."""
+    return f"{text}+{value}"
+
+
+def text_subtract(text: str, value: int) -> str:
+    """What was added and taken out, in order."""
+    return f"{text}-{value}"
+
+
+def list_add(items: list[int], value: int) -> list[int]:
+    """The aggregate is changed in place."""
+    items.append(value)
+    return items
+
+
+def list_subtract(items: list[int], value: int) -> list[int]:
+    """The aggregate is changed in place."""
+    items.remove(value)
+    return items
+
+
+@dataclass(frozen=True)
+class How:
+    """How groups are aggregated; ``initial`` None: from the first value on."""
+
+    initial: Callable[[], Any] | None
+    add: Callable[[Any, Any], Any]
+    subtract: Callable[[Any, Any], Any]
+    value: Any = int
+
+
+HOW = {
+    "count": How(lambda: 0, lambda n, value: n + 1, lambda n, value: n - 1),
+    "reduce": How(None, lambda a, b: a + b, lambda a, b: None if a == b else a - b),
+    "sum": How(lambda: 0, lambda a, b: a + b, lambda a, b: a - b),
+    "gone": How(lambda: 1, lambda a, b: a + b, lambda a, b: None if b == 2 else a - b),
+    "text": How(str, text_add, text_subtract, str),
+    "list": How(list, list_add, list_subtract, list[int]),
+}
 
 
 def group(key: str, value: int) -> str | None:
@@ -123,59 +155,61 @@ def group(key: str, value: int) -> str | None:
     return None if value < 0 else "odd" if value % 2 else f"even {key}"
 
 
-def grouped(table: Any, how: str) -> Any:
+def grouped(table: Any, name: str) -> Any:
     """A table's groups, aggregated."""
-    groups = table.group_by(group, key=str, name="groups")
-    if how == "count":
+    groups, how = table.group_by(group, key=str, name="groups"), HOW[name]
+    if name == "count":
         return groups.count(name="counts")
-    if how == "reduce":
-        return groups.reduce(lambda a, b: a + b, lambda a, b: None if a == b else a - b, name="sums")
-    return groups.aggregate(*AGGREGATES[how], value=TYPES[how], name="aggregates")
+    if how.initial is None:
+        return groups.reduce(how.add, how.subtract, name="sums")
+    return groups.aggregate(how.initial, how.add, how.subtract, value=how.value, name="aggregates")
 
 
-def groups_by_hand(given: list[Row], how: str) -> list[Sent]:
-    """What the aggregate of groups writes."""
-    initial, add, subtract = AGGREGATES.get(how, (None, None, None))
-    if how == "count":
-        initial, add, subtract = lambda: 0, lambda n, _: n + 1, lambda n, _: n - 1
-    if how == "reduce":
-        add, subtract = lambda a, b: a + b, lambda a, b: None if a == b else a - b
-    source, totals, sent = Source(), {}, []
-    for _, key, value, time_ms in given:
-        new, old = source.change(key, value)
+class Groups:
+    """The aggregates of groups, and what is sent when a row changes."""
+
+    def __init__(self, how: How) -> None:
+        self.how, self.source = how, Source()
+        self.totals: dict[str, tuple[Any, int]] = {}
+
+    def take(self, row: Row) -> list[Sent]:
+        """Take a record; return what is sent."""
+        _, key, value, time_ms = row
+        new, old = self.source.change(key, value)
         into = None if new is None else group(key, new)
         out_of = None if old is None else group(key, old)
-        changes = [(out_of, None, old), (into, new, None)]
-        for name, plus, minus in [(into, new, old)] if into == out_of else changes:
-            if name is None:
-                continue
-            at_ms, total = time_ms, None
-            if name in totals:
-                total, last_ms = totals[name]
-                at_ms = max(time_ms, last_ms)
-                total = list(total) if isinstance(total, list) else total
-                total = subtract(total, minus) if minus is not None else total
-            if plus is not None:
-                started = plus if initial is None else None
-                if total is None and initial is None:
-                    total = started
-                else:
-                    total = add(initial() if total is None else total, plus)
-            totals.pop(name, None)
-            if total is not None:
-                totals[name] = (total, at_ms)
-            sent.append((name, list(total) if isinstance(total, list) else total, at_ms))
-    return sent
+        if into == out_of:
+            return [] if into is None else [self.change(into, new, old, time_ms)]
+        sent: list[Sent] = []
+        if out_of is not None:
+            sent.append(self.change(out_of, None, old, time_ms))
+        if into is not None:
+            sent.append(self.change(into, new, None, time_ms))
+        return sent
+
+    def change(self, name: str, new: Any, old: Any, time_ms: int) -> Sent:
+        """Subtract and add."""
+        how, (total, at_ms) = self.how, self.totals.pop(name, (None, 0))
+        if total is not None and old is not None:
+            total = how.subtract(deepcopy(total), old)
+        if new is not None and total is None and how.initial is None:
+            total = new
+        elif new is not None:
+            total = how.add(how.initial() if total is None and how.initial else total, new)
+        at_ms = max(at_ms, time_ms)
+        if total is not None:
+            self.totals[name] = (total, at_ms)
+        return name, deepcopy(total), at_ms
 
 
-@pytest.mark.parametrize("how", ["count", "reduce", *AGGREGATES])
+@pytest.mark.parametrize("how", HOW)
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(given=rows("t"), restart_each=st.sampled_from([0, 1, 4]))
 def test_groups(how: str, given: list[Row], restart_each: int) -> None:
     """Groups of a table are subtracted from and added to as the model does it."""
-    value = TYPES.get(how, int)
-    made = Tables(lambda tables: grouped(tables["t"], how), ["t"], value=value)
-    wanted = groups_by_hand(given, how)
+    made = Tables(lambda tables: grouped(tables["t"], how), ["t"], value=HOW[how].value)
+    model = Groups(HOW[how])
+    wanted = [sent for row in given for sent in model.take(row)]
     assert made.run(given, Way(restart_each=restart_each)) == wanted
 
 
@@ -224,10 +258,57 @@ def test_a_filter_behind_a_versioned_table_tells_all(given: list[Row], way: Way)
     made = Tables(
         lambda tables: tables["t"].filter(lambda value: value % 2 == 0), ["t"], versioned_ms=20
     )
-    now, wanted = -1, []
+    now = -1
+    wanted: list[Sent] = []
     for _, key, value, time_ms in given:
         now = max(now, time_ms)
         if time_ms >= now - 20:
             passed = value if value is not None and value % 2 == 0 else None
             wanted.append((key, passed, time_ms))
     assert made.run(given, way) == wanted
+
+
+FILTERS: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
+    "as it is": ({}, lambda table: table),
+    "kept by name": ({"store": "rows"}, lambda table: table),
+    "rows with a store": ({}, lambda table: table.filter(bool, store="passed")),
+    "of steps": ({}, lambda table: table.map_values(lambda value: value, value=int)),
+    "joined": ({}, lambda table: table.outer_join(table, lambda left, right: left, value=int)),
+}
+"""Ways to a table of a stream: what to_table gets, and what comes before the filter."""
+ROWS: list[Row] = [("t", "a", 1, 0), ("t", "a", 3, 1), ("t", "a", 2, 2), ("t", "a", 1, 3)]
+
+
+def filtered(way: str, behind: Callable[[Any], Any]) -> list[Sent]:
+    """What the even rows of a stream's table send."""
+    app = sf.App("filters")
+    topic, out = app.topic("t", key=str, value=int), app.topic("out", key=str, value=int)
+    more, before = FILTERS[way]
+    table = before(app.stream(topic).to_table(**more))
+    even = table.filter(lambda value: value % 2 == 0, name="even")
+    behind(even)
+    even.to_stream().to(out)
+    with TestDriver(app) as driver:
+        for _, key, value, time_ms in ROWS:
+            driver.send(topic, value, key=key, timestamp_ms=time_ms)
+        return [(each.key, each.value, each.timestamp_ms) for each in driver.read(out)]
+
+
+@pytest.mark.parametrize("way", ["as it is", "of steps"])
+def test_a_filter_that_does_not_know_what_was_there_tells_all(way: str) -> None:
+    """Of a stream's table that nobody asks for rows, as Kafka Streams."""
+    found = [value for _, value, _ in filtered(way, lambda even: None)]
+    assert found == [None, None, 2, None]
+
+
+@pytest.mark.parametrize("way", ["kept by name", "rows with a store", "joined"])
+def test_a_filter_that_knows_what_was_there_tells_changes_only(way: str) -> None:
+    """A row that passes neither before nor after is not worth a word."""
+    found = [value for _, value, _ in filtered(way, lambda even: None)]
+    assert list(dict.fromkeys(found)) == [2, None]
+
+
+def test_a_filter_knows_if_somebody_behind_asks() -> None:
+    """Groups need old values, and so the whole way there has them."""
+    count = filtered("of steps", lambda even: even.group_by(str, key=str).count())
+    assert [value for _, value, _ in count] == [2, None]

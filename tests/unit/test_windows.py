@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamfn.graph.topology import WindowSpec
@@ -43,6 +43,17 @@ def test_answers_are_those_of_a_memory_without_limits(
     model = Fixed(window, emit=emit, start="", fns=[joined])
     program = Program(window, initial=str, emit=emit)
     assert replied(program, sent_rows, interval_ms=interval_ms) == expected(model, sent_rows)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 20), rows(scale=20_000), st.sampled_from(["update", "close"]))
+@example(2, [Row("k", "a", 50_000), Row("k", "b", 160_000), Row("k", "c", 55_000)], "update")
+def test_forgetting_changes_no_answer(grace: int, sent_rows: list[Row], emit: Any) -> None:
+    """What is deleted while records come out of order is not missed."""
+    window = WindowSpec("hopping", 100_000, 10_000, grace_ms=grace * 10_000)
+    model = Fixed(window, emit=emit, start="", fns=[joined])
+    program = Program(window, initial=str, emit=emit)
+    assert replied(program, sent_rows) == expected(model, sent_rows)
 
 
 @settings(max_examples=25, deadline=None)

@@ -139,12 +139,14 @@ def replied(
         return answers(driver, program.out)
 
 
-def rows(parts: int = 1, *, drops: bool = True, leap_ms: int = 70_000) -> st.SearchStrategy[Any]:
+def rows(
+    parts: int = 1, *, drops: bool = True, leap_ms: int = 70_000, scale: int = 1
+) -> st.SearchStrategy[Any]:
     """Records near each other in time, out of order, with leaps over what is remembered."""
     values = ["a", "b", "c", None, *(["drop"] if drops else [])]
 
     def row(key: str | None, value: str | None, leap: int, at: int, part: int) -> Row:
-        return Row(key, value, leap * leap_ms + at, part)
+        return Row(key, value, leap * leap_ms + at * scale, part)
 
     return st.lists(
         st.builds(

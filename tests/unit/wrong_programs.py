@@ -3,6 +3,7 @@
 The wrong line of each program ends with ``# here``.
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,26 @@ class Program:
         self.numbers: Any = self.app.topic("numbers", key=str, value=int)
         self.texts: Any = self.app.topic("texts", key=str, value=str)
         self.stream: Any = self.app.stream(self.numbers)
+
+
+class Wrong(Program):
+    """A program with groups and tables to get wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grouped: Any = self.stream.group_by_key()
+        self.words: Any = self.app.stream(self.texts)
+        self.table: Any = self.app.table(self.numbers)
+        self.names: Any = self.app.table(self.texts)
+        self.sessions: Any = self.grouped.window(sf.Session(timedelta(hours=1)))
+
+    def counted(self, window: Any) -> Any:
+        """Count in windows."""
+        return self.grouped.window(window).count(name="counted")
+
+    def short(self) -> Any:
+        """A table that knows the last minute."""
+        return self.app.table(self.texts, versioned=timedelta(minutes=1), name="v")
 
 
 def mistakes_of(app: Any) -> tuple[Mistake, ...]:

@@ -58,10 +58,10 @@ class Ways:
         return run, Cut(columns), columns
 
     def _topic(self, answer: Any) -> TopicSpec:
-        own = isinstance(answer, _TOPIC)
-        if not own and not isinstance(answer, str):
+        spec: TopicSpec | None = answer.spec if isinstance(answer, _TOPIC) else None
+        if spec is None and not isinstance(answer, str):
             self._refuse(f"answered {type(answer).__name__} {answer!r:.100}", self._cure())
-        name: str = answer.name if own else answer
+        name = str(answer) if spec is None else spec.name
         if self._declared:
             if name not in self._declared:
                 self._refuse(f"chose {name!r}", self._cure())
@@ -71,7 +71,7 @@ class Ways:
             self._refuse(f"chose {name!r:.100}", cure)
         if name in self._compiler.scope.internal:
             self._refuse(f"chose {name!r}", "that one is the application's own; name another")
-        return answer.spec if own else self._named(name)
+        return spec or self._named(name)
 
     def _named(self, name: str) -> TopicSpec:
         """A topic as the program knows it, or with the types of the stream."""

@@ -26,6 +26,8 @@ DELETES_MAX: Final = 100
 """How many windows one record has deleted at most, so that a leap of time does not stall."""
 STEP_MS_MIN: Final = 60_000
 DAY_MS: Final = 86_400_000
+LAGGING: Final = 16
+"""By how many times what is reached an input of several may lag behind another."""
 
 _BEGUN: Final = REGISTER + b"b"
 """Begins the key of the one mark that says up to which row a deletion has come."""
@@ -51,20 +53,19 @@ def keep_ms(window: WindowSpec, inputs: int) -> int:
 
     Reached are also closed windows: a session by a record within the gap of its end, a sliding one
     whose last records are in the left window of a record. Inputs that share a store have stream
-    times of their own: a day more for the one that lags.
+    times of their own: a day more for the one that lags, or many times as long if that is longer.
     """
     match window.kind:
         case "unlimited":
             return FOREVER_MS
         case "sliding":
-            reach = 3 * window.size_ms + window.grace_ms + 1
+            reach = 2 * window.size_ms + window.grace_ms + 1
         case "session":
             reach = 2 * window.size_ms + window.grace_ms + 1
         case _:
             reach = window.size_ms + window.grace_ms
-    if window.retention_ms is not None:
-        return max(reach, window.retention_ms)
-    return reach + DAY_MS if inputs > 1 else reach
+    kept = reach if window.retention_ms is None else max(reach, window.retention_ms)
+    return kept if inputs == 1 else max(kept, reach + max(DAY_MS, LAGGING * reach))
 
 
 class Closing:
@@ -115,6 +116,8 @@ class Closing:
         What is emitted is final for each of them; otherwise none of them has a window back that was
         forgotten.
         """
+        if self._single:
+            return self.times[0].get()
         numbers = [each.get() for each in self.times]
         return min(numbers) if self.emits else max(numbers)
 

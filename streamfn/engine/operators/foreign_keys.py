@@ -18,9 +18,10 @@ from streamfn.engine.keys import OBJECT, KeyForm, to_object
 from streamfn.engine.operators.getters import compiler_getter
 from streamfn.engine.scope import Run
 from streamfn.engine.steps import nothing
+from streamfn.function.annotations import plain_type
 from streamfn.graph.operators import ForeignKeyJoin, ForeignKeyLookup, ForeignKeySend
 from streamfn.graph.stores import ENTRY
-from streamfn.serde import Serde, as_key_serde
+from streamfn.serde import as_key_serde
 from streamfn.serde.foreign_keys import Instruction, Subscription, value_hash
 from streamfn.state.keys import component, prefix_end
 
@@ -106,16 +107,12 @@ def _keys(
     """What makes the key of a subscription: prefix of a foreign key, the left key, and back."""
     right = compiler.scope.subtopology.nodes[node.parents[1]]
     foreign, left, key_of = (
-        component(_type(right.key)),
-        component(_type(node.left_key)),
+        component(plain_type(right.key)),
+        component(plain_type(node.left_key)),
         to_object(form),
     )
     encode = foreign.encode
     return lambda key: ENTRY + encode(key_of(key)), left.encode, left.decode
-
-
-def _type(type_or_serde: object) -> object:
-    return type_or_serde.type if isinstance(type_or_serde, Serde) else type_or_serde
 
 
 def _subscribed(compiler: "Compiler", node: ForeignKeyLookup, form: KeyForm, then: Run) -> Run:

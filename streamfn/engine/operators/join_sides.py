@@ -5,7 +5,7 @@ a side holds
 
     02 key time sequence → (value, time)     what can be met
     03 time key sequence → (value, time)     what has met nobody yet and waits (left, outer)
-    01 end key           → (None, end)       the key has records before ``end``: for the clean-up
+    01 end hash key      → (None, end)       the key has records before ``end``: for the clean-up
 
 and that of the unmatched only the registers that both sides share. Invariant: a side remembers a
 record while its time is above ``T - (before + after + grace)``, T being the greatest time stored on
@@ -15,6 +15,8 @@ that side; who can be met is told by that alone, never by how far the clean-up g
 from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
+from zlib import crc32
+from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from streamfn.engine.operators.timed import Register, Timed
@@ -35,6 +37,7 @@ Entry: TypeAlias = "tuple[bytes, tuple[Any, int]]"
 """An entry's key, and (value, time)."""
 
 _time = TIME.pack
+_HASH = Struct(">I")
 
 
 class Side:
@@ -45,8 +48,8 @@ class Side:
     """
 
     __slots__ = (
-        "_cleaned", "_keep_ms", "_segment_ms", "_sequence", "_store", "_stream_time", "after_ms",
-        "before_ms", "waits",
+        "_cleaning", "_keep_ms", "_segment_ms", "_sequence", "_settled", "_store", "_stream_time",
+        "after_ms", "before_ms", "waits",
     )  # fmt: skip
 
     def __init__(self, store: Timed, node: StreamJoin, position: int) -> None:
@@ -58,7 +61,8 @@ class Side:
         self._segment_ms = max(self._keep_ms // 2, SEGMENT_MS_MIN)
         self._stream_time = store.register(b"t")
         self._sequence = store.register(b"s", 0)
-        self._cleaned = store.register(b"c", 0)
+        self._settled = store.register(b"w", 0)
+        self._cleaning = tuple(store.register(name, 0) for name in (b"c", b"h", b"e"))
 
     def near(self, key: bytes, low_ms: int, high_ms: int) -> list[Entry]:
         """What can be met of a key from one time to another, both included, oldest first."""
@@ -84,33 +88,55 @@ class Side:
         if kept:
             self._store.put(ENTRY + key + time + sequence, value, timestamp)
             end_ms = timestamp - timestamp % self._segment_ms + self._segment_ms
-            index = Register(self._store.levels, INDEX + _time(end_ms) + key, -1)
+            at = INDEX + _time(end_ms) + _HASH.pack(crc32(key)) + key
+            index = Register(self._store.levels, at, -1)
             if index.get() < 0:
                 index.set(end_ms)
+                self._clean_from(end_ms)
         if waits:
+            if timestamp < self._settled.get():
+                self._settled.set(timestamp)
             self._store.put(WAITING + time + key + sequence, value, timestamp)
         return kept
 
+    def _clean_from(self, end_ms: int) -> None:
+        """A segment is in use: one that was cleaned, if the join has got longer windows since."""
+        if end_ms <= self._cleaning[0].get():
+            for register, number in zip(self._cleaning, (end_ms, 0, 0), strict=True):
+                register.set(number)
+
     def _clean(self, forgotten_ms: int) -> None:
-        """Delete what nobody can meet any more, in whole segments."""
+        """Delete what nobody can meet any more, in whole segments.
+
+        Registers hold where it stopped (segment, hash of a key, time), as what was deleted is slow
+        to scan over.
+        """
         reached_ms = forgotten_ms + 1 - (forgotten_ms + 1) % self._segment_ms
-        if reached_ms <= self._cleaned.get():
+        end, hashed, time = self._cleaning
+        if reached_ms <= end.get():
             return
         store, left = self._store, DELETES_MAX
-        for index, (_, end_ms) in list(
-            islice(store.scan(INDEX, INDEX + _time(reached_ms + 1)), DELETES_MAX)
-        ):
-            prefix = ENTRY + index[9:]
-            gone = list(islice(store.scan(prefix, prefix + _time(end_ms)), left))
-            for entry, _ in gone:
+        start = INDEX + _time(end.get()) + _HASH.pack(hashed.get())
+        found = islice(store.scan(start, INDEX + _time(reached_ms + 1)), DELETES_MAX)
+        for index, (_, end_ms) in list(found):
+            prefix = ENTRY + index[13:]
+            gone = store.scan(prefix + _time(time.get()), prefix + _time(end_ms))
+            for entry, (_, time_ms) in list(islice(gone, left)):
                 store.delete(entry)
-            left -= len(gone)
-            if left <= 0:
+                left -= 1
+                if not left:
+                    time.set(time_ms)
+            if left:
+                store.delete(index)
+                left -= 1
+                if time.get():
+                    time.set(0)
+            if not left:
+                end.set(end_ms)
+                hashed.set(_HASH.unpack_from(index, 9)[0])
                 return
-            store.delete(index)
-            left -= 1
-        if left > 0:
-            self._cleaned.set(reached_ms)
+        end.set(reached_ms)
+        hashed.set(0)
 
     # who waits
     def met(self, key: bytes, entry: bytes) -> None:
@@ -118,12 +144,14 @@ class Side:
         self._store.delete(WAITING + entry[-16:-8] + key + entry[-8:])
 
     def take_waiting(self, until_ms: int) -> list[Entry]:
-        """Take out what waits since before a time."""
+        """Take out what waits since before a time; what comes later waits since that, or later."""
         if not self.waits or until_ms <= 0:
             return []
-        found = list(self._store.scan(WAITING, WAITING + _time(until_ms)))
+        start = WAITING + _time(self._settled.get())
+        found = list(self._store.scan(start, WAITING + _time(until_ms)))
         for entry, _ in found:
             self._store.delete(entry)
+        self._settled.set(until_ms)
         return found
 
     def first_waiting(self, low: bytes) -> bytes | None:

@@ -2,21 +2,19 @@
 
 A record comes in beside the windowed aggregate, which drops it if it is late, and goes on from here
 if, and only if, none of its windows takes it. Invariant: it decides by a stream time of its own, as
-the aggregate does; for sessions it remembers which there are, as a late record may still join one.
+the aggregate does; of sliding windows and sessions it remembers which there are, without a value.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from streamfn.engine.keys import KeyForm, to_object
 from streamfn.engine.operators.closing import Closing, Row, idle_close
 from streamfn.engine.operators.sessions import Spans
-from streamfn.engine.operators.sliding import own_time
+from streamfn.engine.operators.sliding import Known, Slides, own_time, touched
 from streamfn.engine.operators.windows import last_start
 from streamfn.engine.scope import Run
 from streamfn.graph.operators import LateRecords
-from streamfn.graph.stores import ENTRY, window_end
-from streamfn.graph.topology import WindowSpec
+from streamfn.graph.stores import ENTRY, TIME, window_end
 from streamfn.state.keys import key_codec
 
 if TYPE_CHECKING:
@@ -25,33 +23,62 @@ if TYPE_CHECKING:
 
 def compile_late(compiler: "Compiler", node: LateRecords, form: KeyForm, parent: str) -> Run:
     """Hand on what is late for all of its windows."""
-    if node.window.kind == "session":
-        return _late_for_sessions(compiler, node, form)
-    window, store = node.window, compiler.timed(node.store)
-    closing = Closing(store, window, 1, ENTRY, drop=_nothing)
-    stream_time, last_end = closing.times[0], _last_end(window)
+    match node.window.kind:
+        case "session":
+            return _late_for_sessions(compiler, node, form)
+        case "sliding":
+            return _late_for_sliding(compiler, node, form)
+        case _:
+            return _late_for_fixed(compiler, node, form)
+
+
+def _late_for_fixed(compiler: "Compiler", node: LateRecords, form: KeyForm) -> Run:
+    """The last window that holds a record closes last."""
+    window, grace = node.window, node.window.grace_ms
+    closing = Closing(compiler.timed(node.store), window, 1, ENTRY, drop=_nothing)
+    stream_time, last, size = closing.times[0], last_start(window), window_end(window, 0)
     then = compiler.children(node, form)
-    sliding, grace = window.kind == "sliding", window.grace_ms
 
     def run(key: Any, value: Any, timestamp: int) -> None:
-        if key is None or (sliding and value is None):
-            return
-        if stream_time.advance(timestamp) - grace > last_end(timestamp):
+        if key is not None and stream_time.advance(timestamp) - grace >= last(timestamp) + size:
             then(key, value, timestamp)
 
-    last = own_time if sliding else last_start(window)
     return idle_close(compiler, closing, node.name, window)(run, last)
 
 
-def _last_end(window: WindowSpec) -> Callable[[int], int]:
-    """Return what gives the last time that is in a window with a record of this time."""
-    if window.kind == "sliding":
-        return lambda timestamp: timestamp + window.size_ms
-    last = last_start(window)
-    return lambda timestamp: window_end(window, last(timestamp)) - 1
+def _late_for_sliding(compiler: "Compiler", node: LateRecords, form: KeyForm) -> Run:
+    """A late record may still be in a window that another has made."""
+    slides = Slides(compiler.timed(node.store), node.store.key, node.window, 1, None)
+    closing, size, grace = slides.closing, slides.size, slides.grace
+    stream_time, key_of = closing.times[0], to_object(form)
+    then = compiler.children(node, form)
+
+    def run(key: Any, value: Any, timestamp: int) -> None:
+        if key is None or value is None:
+            return
+        now = stream_time.advance(timestamp)
+        closed, taken = now - grace, False
+        if timestamp + size >= closed:
+            plain = key_of(key)
+            prefix = ENTRY + slides.prefix_of(plain)
+            known = slides.near(prefix, timestamp)
+            windows = [Known(start, entry[1]) for start, entry in known.items()]
+            for start, base, adds in touched(windows, timestamp, size):
+                if adds and start + size < closed:
+                    continue
+                taken = taken or adds
+                at_ms = timestamp if base is None or (adds and base != start) else known[base][1]
+                at, fresh = prefix + TIME.pack(start), start not in known
+                slides.put(at, plain, None, max(at_ms, timestamp), fresh=fresh)
+            closing.expire(now)
+        if not taken:
+            then(key, value, timestamp)
+
+    return idle_close(compiler, closing, node.name, node.window)(run, own_time)
 
 
 def _late_for_sessions(compiler: "Compiler", node: LateRecords, form: KeyForm) -> Run:
+    """A late record may still join a session."""
     spans = Spans(compiler.timed(node.store), node.window, 1, None)
     closing, late_after_ms = spans.closing, spans.late_after_ms
     stream_time, key_of = closing.times[0], to_object(form)

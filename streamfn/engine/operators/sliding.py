@@ -2,9 +2,9 @@
 
 A record at *t* belongs to all windows that hold *t*, and makes up to three: the one that ends with
 it, the one that begins right behind it, and the one right behind the record before it. Windows are
-stored by key, with an index by start. Invariant: which windows change and from which others new
-ones are copied is worked out first (``touched``), as ``KStreamSlidingWindowAggregate`` does with
-its backward scan, and then carried out.
+stored by key, with an index by start (``Slides``). Invariant: which windows change and from which
+others new ones are copied is worked out first (``touched``), as ``KStreamSlidingWindowAggregate``
+does with its backward scan, and then carried out.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from streamfn.engine.keys import OBJECT, KeyForm, to_object
 from streamfn.engine.operators.closing import Closing, Row, idle_close, marker
 from streamfn.engine.operators.fold import fold_of
+from streamfn.engine.operators.timed import Timed
 from streamfn.engine.scope import Run
 from streamfn.graph.operators import Aggregate
 from streamfn.graph.stores import ENTRY, INDEX, TIME
+from streamfn.graph.topology import WindowSpec
 from streamfn.state.keys import key_codec
 from streamfn.windowed import Windowed
 
@@ -104,28 +106,85 @@ def _early(known: Sequence[Known], timestamp: int) -> list[Touch]:
     return found
 
 
+class Slides:
+    """The sliding windows in a store, and when they close."""
+
+    def __init__(
+        self,
+        store: Timed,
+        key_type: object,
+        window: WindowSpec,
+        inputs: int,
+        emit: Callable[[Any, int, tuple[Any, int]], None] | None,
+    ) -> None:
+        """Open them; ``emit(key, start, entry)`` hands on a final result."""
+        self.size, self.grace, self.store = window.size_ms, window.grace_ms, store
+        self._codec, self._mark, self._emit = key_codec(key_type), marker(store), emit
+        self.closing = Closing(
+            store, window, inputs, INDEX, drop=self._forget,
+            emit=None if emit is None else self._close,
+        )  # fmt: skip
+        self.prefix_of = self._codec.component.encode
+
+    def near(self, prefix: bytes, timestamp: int) -> dict[int, tuple[Any, int]]:
+        """A key's windows that a record can change or that others are made from, by start."""
+        first = max(0, timestamp - 2 * self.size)
+        rows = self.store.scan(prefix + TIME.pack(first), prefix + TIME.pack(timestamp + 2))
+        return {int.from_bytes(raw[-8:], "big"): entry for raw, entry in rows}
+
+    def put(self, at: bytes, plain: Any, value: Any, at_ms: int, *, fresh: bool) -> Any:
+        """Write a window, and its index entry if it is new."""
+        if fresh:
+            start = at[-8:]
+            self._mark(INDEX + start + self._codec.encode(plain))
+            self.closing.opened(int.from_bytes(start, "big"))
+        return self.store.put(at, value, at_ms)
+
+    def remove(self, at: bytes, plain: Any) -> None:
+        """Delete a window and its index entry."""
+        self.store.delete(at)
+        self.store.delete(INDEX + at[-8:] + self._codec.encode(plain))
+
+    def _entry(self, index: bytes) -> tuple[Any, bytes]:
+        """The key of a window and where it is stored, from its index entry."""
+        key = self._codec.decode(index[9:])
+        return key, ENTRY + self.prefix_of(key) + index[1:9]
+
+    def _close(self, rows: list[Row]) -> None:
+        """Hand on final results: by start, then by key."""
+        assert self._emit is not None
+        for index, _ in rows:
+            key, at = self._entry(index)
+            found = self.store.get(at)
+            if found is not None:
+                self._emit(key, int.from_bytes(at[-8:], "big"), found)
+
+    def _forget(self, rows: list[Row]) -> None:
+        for index, _ in rows:
+            self.store.delete(self._entry(index)[1])
+            self.store.delete(index)
+
+
 class SlidingAggregate:
     """The aggregate of one task, as all edges into it share it."""
 
     def __init__(self, compiler: "Compiler", node: Aggregate) -> None:
         assert node.window is not None
-        self._node, self._size, self._grace = node, node.window.size_ms, node.window.grace_ms
-        self._store, self._codec = compiler.timed(node.store), key_codec(node.store.key)
-        self._mark = marker(self._store)
+        self._node = node
         emit = self._emit if node.emit == "close" else None
-        self._closing = Closing(
-            self._store, node.window, len(node.parents), INDEX, drop=self._forget, emit=emit
+        self._slides = Slides(
+            compiler.timed(node.store), node.store.key, node.window, len(node.parents), emit
         )
-        self._watched = idle_close(compiler, self._closing, node.name, node.window)
+        self._watched = idle_close(compiler, self._slides.closing, node.name, node.window)
         self._drop = compiler.scope.metrics.drop
         self._then = compiler.children(node, OBJECT)
 
     def run(self, form: KeyForm, part: int) -> Run:
         """Compile what runs for a record of one parent."""
-        closing, drop, name = self._closing, self._drop, self._node.name
-        size, grace, change = self._size, self._grace, self._change(part)
+        slides, closing, name = self._slides, self._slides.closing, self._node.name
+        size, grace, change, drop = slides.size, slides.grace, self._change(part), self._drop
         stream_time, key_of = closing.times[part], to_object(form)
-        prefix_of, scan, pack = self._codec.component.encode, self._store.scan, TIME.pack
+        prefix_of, near = slides.prefix_of, slides.near
 
         def run(key: Any, value: Any, timestamp: int) -> None:
             if key is None or value is None:
@@ -141,10 +200,7 @@ class SlidingAggregate:
                 return
             plain = key_of(key)
             prefix = ENTRY + prefix_of(plain)
-            first = max(0, timestamp - 2 * size)
-            rows = scan(prefix + pack(first), prefix + pack(timestamp + 2))
-            known = {int.from_bytes(raw[-8:], "big"): entry for raw, entry in rows}
-            fresh = False
+            known, fresh = near(prefix, timestamp), False
             windows = [Known(start, entry[1]) for start, entry in known.items()]
             for touch in touched(windows, timestamp, size):
                 if touch.adds and (touch.start + size < closed or touch.start < floor):
@@ -161,8 +217,8 @@ class SlidingAggregate:
 
     def _change(self, part: int) -> Callable[..., None]:
         """Return what carries out a touch; ``known`` is what was stored before the record."""
-        store, then, update, size = self._store, self._then, not self._closing.emits, self._size
-        fold = fold_of(self._node, part)
+        slides, store, then = self._slides, self._slides.store, self._then
+        update, size, fold = not slides.closing.emits, slides.size, fold_of(self._node, part)
         begin, add, mutable = fold.start, fold.add, fold.mutable
 
         def change(
@@ -181,45 +237,18 @@ class SlidingAggregate:
                 new = add(own[0], value)  # type: ignore[index]  # it is stored
                 if base == start:
                     at_ms = max(timestamp, known[base][1])
-            new = self._put(at, new, at_ms, plain, fresh=start not in known)
+            if new is None:
+                slides.remove(at, plain)
+            else:
+                new = slides.put(at, plain, new, at_ms, fresh=start not in known)
             if update:
                 then(Windowed(plain, start, start + size), (new, old, True), at_ms)
 
         return change
 
-    def _put(self, at: bytes, new: Any, at_ms: int, plain: Any, *, fresh: bool) -> Any:
-        """Store a window and its index entry; None deletes both."""
-        start = at[-8:]
-        index = INDEX + start + self._codec.encode(plain)
-        if new is None:
-            self._store.delete(at)
-            self._store.delete(index)
-            return None
-        if fresh:
-            self._mark(index)
-            self._closing.opened(int.from_bytes(start, "big"))
-        return self._store.put(at, new, at_ms)
-
-    def _entry(self, index: bytes) -> tuple[Any, bytes]:
-        """The key of a window and where it is stored, from its index entry."""
-        key = self._codec.decode(index[9:])
-        return key, ENTRY + self._codec.component.encode(key) + index[1:9]
-
-    def _emit(self, rows: list[Row]) -> None:
-        """Hand on final results: by start, then by key."""
-        for index, _ in rows:
-            key, at = self._entry(index)
-            found = self._store.get(at)
-            if found is not None:
-                (start,) = TIME.unpack_from(index, 1)
-                self._then(
-                    Windowed(key, start, start + self._size), (found[0], None, True), found[1]
-                )
-
-    def _forget(self, rows: list[Row]) -> None:
-        for index, _ in rows:
-            self._store.delete(self._entry(index)[1])
-            self._store.delete(index)
+    def _emit(self, key: Any, start: int, entry: tuple[Any, int]) -> None:
+        value, at_ms = entry
+        self._then(Windowed(key, start, start + self._slides.size), (value, None, True), at_ms)
 
 
 def own_time(timestamp: int) -> int:

@@ -127,9 +127,10 @@ class Buffer:
         if self._lowest.get() > reached_ms:
             return []
         taken: list[tuple[bytes, Any, int]] = []
+        start = ENTRY + _time(self._lowest.get())  # what was taken is slow to scan over
         lowest_ms = FOREVER_MS
         found: list[bytes] = []
-        for entry, (value, timestamp) in self._store.scan(ENTRY, ENTRY_END):
+        for entry, (value, timestamp) in self._store.scan(start, ENTRY_END):
             if timestamp > reached_ms:
                 lowest_ms = timestamp
                 break

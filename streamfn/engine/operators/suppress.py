@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Final
 from streamfn.engine.keys import OBJECT, KeyForm, to_object
 from streamfn.engine.operators.timed import Register, Timed
 from streamfn.engine.scope import Idle, Run
+from streamfn.function.annotations import plain_type
 from streamfn.graph.operators import Suppress, ToStream
 from streamfn.graph.stores import ENTRY, INDEX
-from streamfn.serde import Serde
 from streamfn.serde.operators import windowed_key_type
 from streamfn.state.keys import component, key_codec
 from streamfn.windowed import FOREVER_MS, Windowed
@@ -57,11 +57,11 @@ def compile_suppress(compiler: "Compiler", node: Suppress, form: KeyForm, parent
         until = stream_time.advance(timestamp) - hold_ms
         key = key_of(key)
         place = key.end_ms if final else timestamp
+        waiting.idle_since_ms = None
         if idle and final and place <= closed.get():
             if change[0] is not None:
                 drop("late record", name)
         else:
-            waiting.idle_since_ms = None
             waiting.put(key, change, place, timestamp)
         if first.get() <= until:
             waiting.go_on_until(until)
@@ -94,9 +94,12 @@ def _hold_ms(node: Suppress) -> int:
 
 
 def _waiting(compiler: "Compiler", node: Suppress) -> "Waiting":
-    key = node.key.type if isinstance(node.key, Serde) else node.key
+    key = plain_type(node.key)
     inner = windowed_key_type(key)
-    encode, decode = _plain_key(key) if inner is None else _windowed_key(inner)
+    if inner is None:
+        encode, decode = _plain_key(key)
+    else:
+        encode, decode = (_windowed_key if node.limit_ms is not None else _closing_key)(inner)
     children = compiler.scope.subtopology.children(node.name)
     asks_old = not all(isinstance(child, ToStream) for child in children)
     return Waiting(node, compiler.timed(node.store), encode, decode, asks_old)
@@ -108,7 +111,7 @@ def _plain_key(key_type: object) -> tuple[Callable[[Any], bytes], Callable[[byte
 
 
 def _windowed_key(inner: object) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
-    """The key and then the window: the order in which windows that end together go on."""
+    """The key and then the window: the order in which changes of one time go on."""
     part, pack, unpack = component(inner), _SPAN.pack, _SPAN.unpack_from
 
     def encode(key: Windowed[Any]) -> bytes:
@@ -117,6 +120,19 @@ def _windowed_key(inner: object) -> tuple[Callable[[Any], bytes], Callable[[byte
     def decode(raw: bytes) -> Windowed[Any]:
         key, at = part.decode(raw, 0)
         return Windowed(key, *unpack(raw, at))
+
+    return encode, decode
+
+
+def _closing_key(inner: object) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+    """The window and then the key: the order in which emission on close hands results on."""
+    codec, pack, unpack = key_codec(inner), _SPAN.pack, _SPAN.unpack_from
+
+    def encode(key: Windowed[Any]) -> bytes:
+        return pack(key.start_ms, key.end_ms) + codec.encode(key.key)
+
+    def decode(raw: bytes) -> Windowed[Any]:
+        return Windowed(codec.decode(raw[_SPAN.size :]), *unpack(raw))
 
     return encode, decode
 
@@ -214,7 +230,7 @@ class Waiting:
 
     def idle_is_over(self, now_ms: int) -> bool:
         """Tell whether something waits and nothing has come for too long on the wall clock."""
-        if self.idle_since_ms is None:
+        if self.idle_since_ms is None or now_ms < self.idle_since_ms:  # a clock may be set back
             self.idle_since_ms = now_ms
         idle_ms = self.node.idle_close_ms
         late = idle_ms is not None and now_ms - self.idle_since_ms >= idle_ms

@@ -102,19 +102,38 @@ class Versions:
         old = None if latest is None else latest[0]
         if latest is not None and time_ms < latest[1]:
             return self._insert(key, value, time_ms, latest[1]), old, False
-        if latest is not None and old is not None and time_ms > latest[1]:
-            self._keep(key, old, latest[1], time_ms)
+        if latest is not None and old is not None:
+            if time_ms > latest[1]:
+                self._keep(key, old, latest[1], time_ms)
+            elif value is None:
+                self._take_back(key)
+                return None, old, True
         if value is None:
             self._mark(key, time_ms)
         return self._store.put(at, value, time_ms), old, True
+
+    def _take_back(self, key: bytes) -> None:
+        """A row is deleted at the very time of its latest version: that is as if it had not been.
+
+        What was before has ended where it had; a record of a time in between is a new latest one.
+        """
+        part = _VERSION + _part.encode(key)
+        last = next(self._store.scan(part, part + _LAST, reverse=True), None)
+        if last is None:
+            self._store.delete(ENTRY + key)
+        else:
+            self._store.put(ENTRY + key, None, TIME.unpack_from(last[0], len(last[0]) - 8)[0])
 
     def _insert(self, key: bytes, value: Any, time_ms: int, last_ms: int) -> Any:
         """Put a version between others; return its value as kept."""
         found = self._ends_after(_VERSION + _part.encode(key), time_ms)
         if found is None or found.start_ms > time_ms:  # nothing was valid then
-            if value is None:
-                return self._mark(key, time_ms)
-            return self._keep(key, value, time_ms, last_ms if found is None else found.start_ms)
+            if value is not None:
+                end_ms = last_ms if found is None else found.start_ms
+                return self._keep(key, value, time_ms, end_ms)
+            if found is None:
+                self._mark(key, last_ms)
+            return self._mark(key, time_ms)
         if found.start_ms < time_ms:
             self._keep(key, found.value, found.start_ms, time_ms)
         if value is None:
