@@ -60,6 +60,7 @@ class Levels:
     __slots__ = (
         "_complete", "_fresh", "_indexed", "_ordered", "_read", "cache", "decode", "dirty",
         "encode", "exact", "mutable", "name", "pending", "store", "undo",
+        "version",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +89,8 @@ class Levels:
             exact: the store's type if it is a class; a value of another class is made to fit.
         """
         self.name, self.undo = name, undo
+        self.version = 0
+        """Another number when something was taken back: what was worked out from it is void."""
         self.attach(store)
         self._indexed = indexed
         self.exact = exact
@@ -101,6 +104,7 @@ class Levels:
 
     def attach(self, store: StateStore) -> None:
         """Read from this store from now on: the first one, or one that replaces a wiped one."""
+        self.version += 1
         self.store = store
         self._read = store.reader(self.name)
         self._complete: bool | None = None
@@ -233,6 +237,14 @@ class Levels:
             self._ordered.add(key)
         self.dirty[key] = entry
 
+    def insert(self, key: bytes, entry: Any) -> None:
+        """Set a key that there never was: nobody needs to look for it in the database."""
+        self.undo.append((self, key, MISSING))
+        self._fresh.add(key)
+        self.cache[key] = self.dirty[key] = entry
+        if self._ordered is not None:
+            self._ordered.add(key)
+
     def begin(self, key: bytes, entry: Any) -> None:
         """Set a key that is not dirty; the caller has read it, and undoes nothing."""
         cache = self.cache
@@ -244,6 +256,7 @@ class Levels:
 
     def restore(self, key: bytes, old: Any) -> None:
         """Undo one write; the key stays dirty: one changelog record too many does no harm."""
+        self.version += 1
         self.cache[key] = self.dirty[key] = old
 
     # commit
@@ -264,7 +277,7 @@ class Levels:
     def _forget_fresh(self) -> None:
         for key in self._fresh:
             if self.dirty.get(key) is MISSING:
-                del self.dirty[key]
+                del self.dirty[key], self.cache[key]
                 if self._ordered is not None and key not in self.pending:
                     self._ordered.discard(key)
         self._fresh.clear()
@@ -304,12 +317,17 @@ class Levels:
         return dict(zip(self.pending, self._encoded(self.pending), strict=True))
 
     def written(self) -> None:
-        """Pending is in the database."""
+        """Pending is in the database, and what was deleted is not: no need to remember that."""
+        cache, dirty = self.cache, self.dirty
+        for key, entry in self.pending.items():
+            if entry is MISSING and key not in dirty and cache.get(key) is MISSING:
+                del cache[key]
         self.pending.clear()
         self._ordered = None
 
     def rewind(self) -> None:
         """Forget everything since the last commit."""
+        self.version += 1
         self._complete = False
         for key in self.dirty:
             del self.cache[key]

@@ -5,9 +5,10 @@
                             └─ late ones, without an hour's pause ──(closed)──▶ delay-spells
 
 The flights come in the order in which they left, or, cancelled, at the end of their day, while time
-is the hour of the timetable: one that left after midnight stands at the head of its day. So a
-window waits a day for them (``grace``), and then its figures are final. Invariant: each flight is in
-one hour, and in three rushes; none comes too late, which ``too-late`` would show.
+is the hour of the timetable: one that left after midnight stands at the head of its day. So windows
+wait a day for them (``grace``), and then their figures are final; those of a season's last day stay
+open, as nothing comes that would close them. Invariant: each flight is in one hour, and in three
+rushes; none comes too late, which ``too-late`` would show.
 """
 
 from datetime import timedelta

@@ -1,7 +1,7 @@
 """How the hours are shown: the worst hours of the day, the greatest rushes, the longest spells.
 
-What comes in was read from the topics and the store of the run; it goes to the terminal, or as plain
-text into a pipe. Invariant: nothing is wider than 80 columns.
+What comes in was read from the topics and the store of the run; it goes to the terminal, or as
+plain text into a pipe. Invariant: nothing is wider than 80 columns.
 """
 
 from collections import defaultdict
@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 from rich.table import Table
 
+import streamfn as sf
 from streamfn.topologies.flights_report import BAR_WIDTH, bar, new_table
-from streamfn.windowed import Windowed
 
 NEW_YORK = ZoneInfo("America/New_York")
 SHOWN = 6
@@ -54,9 +54,9 @@ class Spell(Protocol):
 
 
 def show(
-    hours: Sequence[tuple[Windowed[str], Hour]],
-    rushes: Mapping[Windowed[str], int],
-    spells: Sequence[tuple[Windowed[str], Spell]],
+    hours: Sequence[tuple[sf.Windowed[str], Hour]],
+    rushes: Mapping[sf.Windowed[str], int],
+    spells: Sequence[tuple[sf.Windowed[str], Spell]],
     too_late: int,
 ) -> None:
     """Print all of it."""
@@ -68,7 +68,7 @@ def show(
     console.print(f"\n{len(hours):,} hours are final; {too_late} flights came too late for theirs")
 
 
-def by_hour_of_day(hours: Sequence[tuple[Windowed[str], Hour]]) -> Table:
+def by_hour_of_day(hours: Sequence[tuple[sf.Windowed[str], Hour]]) -> Table:
     """One line an hour of the day, by the clock in New York: how late what left was."""
     left, minutes = defaultdict[int, int](int), defaultdict[int, int](int)
     for window, hour in hours:
@@ -87,12 +87,12 @@ def by_hour_of_day(hours: Sequence[tuple[Windowed[str], Hour]]) -> Table:
     return table
 
 
-def busiest(rushes: Mapping[Windowed[str], int]) -> Table:
+def busiest(rushes: Mapping[sf.Windowed[str], int]) -> Table:
     """The three hours of each airport with the most flights."""
     table = new_table("The greatest rush of three hours")
     for column in ("airport", "from", "flights"):
         table.add_column(column, justify="right" if column == "flights" else "left")
-    best: dict[str, Windowed[str]] = {}
+    best: dict[str, sf.Windowed[str]] = {}
     for window, count in rushes.items():
         airport = window.key.split()[0]
         if airport not in best or count > rushes[best[airport]]:
@@ -102,7 +102,7 @@ def busiest(rushes: Mapping[Windowed[str], int]) -> Table:
     return table
 
 
-def longest(spells: Sequence[tuple[Windowed[str], Spell]]) -> Table:
+def longest(spells: Sequence[tuple[sf.Windowed[str], Spell]]) -> Table:
     """The longest spells, whichever airport."""
     table = new_table("The longest spells of delay: an hour or more, without an hour's pause")
     for column in ("airport", "from", "hours", "flights", "worst (min)"):

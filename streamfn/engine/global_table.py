@@ -7,7 +7,6 @@ Invariant: a row is the last value of its key among the records taken so far, nu
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-from streamfn.engine.keys import KeyForm, to_store
 from streamfn.errors import SerdeError
 from streamfn.graph.topology import GlobalTableSpec, Topology
 from streamfn.serde import is_immutable, type_name
@@ -30,7 +29,7 @@ class GlobalTable:
         """Read and not written to the database yet; None is a deletion."""
         self.read: Read = _nowhere
         self._encode = key_codec(spec.store.key).encode
-        self._store_key = to_store(KeyForm(spec.topic.key), spec.store.key)
+        self._decode_key = spec.topic.key.decode
         self._decode = spec.topic.value.decode
         self._mutable = not is_immutable(spec.store.value)
         self._cache: dict[bytes, Any] = {}
@@ -66,7 +65,11 @@ class GlobalTable:
         Raises:
             SerdeError: its key does not decode.
         """
-        at = self._store_key(key)
+        try:
+            at = self._encode(self._decode_key(key))
+        except Exception as error:  # a serde may be a user's own: what it raises is the reason
+            message = f"key {key[:40]!r} is no {type_name(self.spec.store.key)}; got {error}"
+            raise SerdeError(message) from error
         self._cache.pop(at, None)
         self.new[at] = value
 

@@ -50,6 +50,8 @@ class _Partition:
     source: TopicPartition
     position: int
     wanted: int
+    came_s: float
+    """When it last gave anything."""
     batches: Iterator[Batch] | None = None
 
 
@@ -175,7 +177,7 @@ class GlobalTables(Mapping[str, GlobalTable]):
     ) -> tuple[list[_Partition], str]:
         """Return the partitions, and why the database cannot be brought up to date, or ""."""
         made: list[_Partition] = []
-        reason = ""
+        reason, now_s = "", self._clock.monotonic_s()
         for table in self._tables.values():
             info = topics[table.spec.topic.name]
             sources = [TopicPartition(info.name, number) for number in range(info.partitions)]
@@ -185,7 +187,7 @@ class GlobalTables(Mapping[str, GlobalTable]):
             at = dict(zip(sources, known.get("positions", []), strict=False))
             for source in sources:
                 position = at.get(source, begins[source])
-                made.append(_Partition(table, source, position, ends[source]))
+                made.append(_Partition(table, source, position, ends[source], now_s))
                 if not begins[source] <= position <= ends[source]:
                     held = f"{begins[source]} to {ends[source]}"
                     reason = f"{source} now holds {held}, not {position}"
@@ -232,7 +234,7 @@ class GlobalTables(Mapping[str, GlobalTable]):
         idle = [each for each in self._partitions if each.position >= each.wanted]
         ends = self._log.end_offsets({each.source for each in idle})
         for each in idle:
-            each.wanted = max(each.wanted, ends[each.source])
+            each.wanted, each.came_s = max(each.wanted, ends[each.source]), now_s
 
     def _add_partitions(self) -> None:
         for name, info in self._topics().items():
@@ -240,7 +242,7 @@ class GlobalTables(Mapping[str, GlobalTable]):
                 mine = [each for each in self._partitions if each.table is table]
                 if table.spec.topic.name == name:
                     self._partitions += [
-                        _Partition(table, TopicPartition(name, number), 0, 0)
+                        _Partition(table, TopicPartition(name, number), 0, 0, 0.0)
                         for number in range(len(mine), info.partitions)
                     ]
 
@@ -256,14 +258,34 @@ class GlobalTables(Mapping[str, GlobalTable]):
                     each.batches, each.position = None, each.wanted
                     break
                 if not len(batch):
+                    self._check_waited(each)
                     break
                 self._take(each.table, batch)
                 each.position = batch.next_offset
+                each.came_s = self._clock.monotonic_s()
                 done += len(batch)
         except LogError:
             each.batches = None
             raise
         return done
+
+    def _check_waited(self, each: _Partition) -> None:
+        """What is behind an open transaction comes when that ends; do not wait for ever.
+
+        A worker that runs reads anew instead: it has not promised to hold the last row.
+        """
+        waited_s = self._clock.monotonic_s() - each.came_s
+        if waited_s * 1000 <= self._config.restore_timeout_ms:
+            return
+        if self.loaded:
+            each.batches, each.came_s = None, self._clock.monotonic_s()
+            return
+        message = (
+            f"global table {each.table.name!r} cannot be read; {each.source} gave nothing for "
+            f"{waited_s:.0f} s at offset {each.position} of {each.wanted}; check the log for "
+            "transactions that do not end, then start again"
+        )
+        raise StopError(message)
 
     def _take(self, table: GlobalTable, batch: Batch) -> None:
         take, drop, name = table.take, self._metrics.drop, table.name
@@ -273,7 +295,7 @@ class GlobalTables(Mapping[str, GlobalTable]):
                 continue
             try:
                 take(key, value)
-            except (SerdeError, UnicodeDecodeError) as error:
+            except SerdeError as error:
                 self._unreadable(table, batch, row, error)
 
     def _unreadable(self, table: GlobalTable, batch: Batch, row: int, error: Exception) -> None:

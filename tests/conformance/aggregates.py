@@ -28,7 +28,7 @@ def build_group_by(made: Made, op: Op) -> None:
         made.grouped[op.id] = made.streams[op.in_].group_by(group_of, key=str, name=op.id)
         return
 
-    def group(key: Any, value: str) -> str | None:
+    def group(key: Any, value: str) -> Any:
         return group_of(key_text(key), value)
 
     made.regrouped[op.id] = made.tables[op.in_].group_by(group, key=str, name=op.id)
@@ -68,7 +68,7 @@ def _as_aggregate(op: Op) -> Op:
     return replace(op, op="aggregate", init="0", fn="count", sub_fn="uncount", merge_fn="sum")
 
 
-def _of_table(group: sf.GroupedTable[str, str], op: Op) -> sf.Table[Any, Any]:
+def _of_table(group: sf.GroupedTable[Any, Any], op: Op) -> sf.Table[Any, Any]:
     if op.op == "count":
         return group.count(name=op.id)
     add, subtract = REDUCERS[op.fn], REDUCERS[op.sub_fn]
@@ -77,7 +77,7 @@ def _of_table(group: sf.GroupedTable[str, str], op: Op) -> sf.Table[Any, Any]:
     return group.aggregate(lambda: op.init, add, subtract, value=str, name=op.id)
 
 
-def _of_stream(group: sf.Grouped[str, str], op: Op) -> sf.Table[Any, Any]:
+def _of_stream(group: sf.Grouped[Any, Any], op: Op) -> sf.Table[Any, Any]:
     if op.op == "count":
         return group.count(name=op.id)
     if op.op == "reduce":
@@ -85,7 +85,7 @@ def _of_stream(group: sf.Grouped[str, str], op: Op) -> sf.Table[Any, Any]:
     return group.aggregate(lambda: op.init, REDUCERS[op.fn], value=str, name=op.id)
 
 
-def _of_windows(group: sf.Grouped[str, str], window: Op, op: Op) -> sf.Table[Any, Any]:
+def _of_windows(group: sf.Grouped[Any, Any], window: Op, op: Op) -> sf.Table[Any, Any]:
     windows = group.window(time_windows(window), emit=window.emit)
     if op.op == "count":
         return windows.count(name=op.id)

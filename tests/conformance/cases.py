@@ -1,14 +1,14 @@
 """A recorded case: a topology, its input, and what Kafka Streams answered, as a line of JSON.
 
-Read from a file of cases, and handed to ``build`` and ``run``. Invariant: a field that is not known
-here is an error, so that no parameter of a case is passed over.
+Read from a file of cases, and handed to ``build`` and ``run``. Invariant: a parameter of an op that
+is not known here makes its case fail, so that none is passed over.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from msgspec import Struct, ValidationError, field
+from msgspec import DecodeError, Struct, ValidationError, field
 from msgspec import json as msgspec_json
 
 HERE = Path(__file__).parent
@@ -82,7 +82,7 @@ class Op(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
         return [name for name in named if name]
 
 
-class Step(Struct, frozen=True, forbid_unknown_fields=True):
+class Step(Struct, frozen=True):
     """A record of the input, or (without a topic) the wall clock moved."""
 
     topic: str | None = None
@@ -93,7 +93,7 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
     advance_wall_ms: int = 0
 
 
-class Answer(Struct, frozen=True, forbid_unknown_fields=True):
+class Answer(Struct, frozen=True):
     """A record of an output topic; ``after`` is the number of the step that wrote it."""
 
     after: int
@@ -104,7 +104,7 @@ class Answer(Struct, frozen=True, forbid_unknown_fields=True):
     headers: tuple[tuple[str, str | None], ...] = ()
 
 
-class Case(Struct, frozen=True, forbid_unknown_fields=True):
+class Case(Struct, frozen=True):
     """A question with its answer. ``also`` is a second one that is as good (see ``quirk``)."""
 
     id: str
@@ -116,6 +116,8 @@ class Case(Struct, frozen=True, forbid_unknown_fields=True):
     quirk: str | list[str] = ""
     also: list[Answer] | None = None
     headers: bool = False
+    unreadable: str = ""
+    """What is wrong with its line, if it is none that this runner understands."""
 
     @property
     def group(self) -> str:
@@ -145,8 +147,27 @@ def read_cases(path: Path) -> Iterator[Case]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        place = f"{path}:{number}"
         try:
             yield msgspec_json.decode(line, type=Case)
-        except (ValidationError, ValueError) as error:
-            message = f"{path}:{number} is no case: {error}"
+        except ValidationError as error:
+            yield _unreadable(line, f"{place} is no case: {error}")
+        except DecodeError as error:
+            message = f"{place} is no case: {error}"
             raise CaseError(message) from error
+
+
+class _Named(Struct, frozen=True):
+    """As much of a case as must be there."""
+
+    id: str = "unnamed"
+    features: list[str] = field(default_factory=list[str])
+
+
+def _unreadable(line: bytes, error: str) -> Case:
+    """A case that fails with an error, for a line that says something unknown."""
+    try:
+        named = msgspec_json.decode(line, type=_Named)
+    except ValidationError:
+        named = _Named()
+    return Case(named.id, named.features, "ordered", [], [], [], unreadable=error)

@@ -6,11 +6,13 @@ streamfn, and each takes a null (None) wherever Kafka Streams gives it one.
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 Text = str | None
-Mapper = Callable[[Text], Text]
-Predicate = Callable[[str | None, Text], bool]
-Reducer = Callable[[Text, Text], Text]
+Mapper = Callable[[Any], Any]
+Predicate = Callable[[Any, Any], bool]
+Reducer = Callable[[Any, Any], Any]
+"""Of texts and nulls; streams of texts do not say that there may be nulls."""
 
 
 def number(value: Text) -> int | None:
@@ -58,7 +60,7 @@ def _modulo(divisor: int) -> Mapper:
     return modulo
 
 
-def of_record(name: str) -> Callable[[Text, Text], Text]:
+def of_record(name: str) -> Callable[[Any, Any], Any]:
     """A function of key and value: ``key.f`` is of the key, else it is of the value."""
     apply = mapper(name.removeprefix("key."))
     if name.startswith("key."):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from typing_extensions import TypeIs
+
 import streamfn as sf
 from tests.conformance.cases import Case, Op
 
@@ -19,11 +21,11 @@ class Made:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.app = sf.App("conformance")
-        self.streams: dict[str, sf.Stream[str, str]] = {}
+        self.streams: dict[str, sf.Stream[Any, Any]] = {}
         self.tables: dict[str, sf.Table[Any, Any]] = {}
-        self.global_tables: dict[str, sf.GlobalTable[str, str]] = {}
-        self.grouped: dict[str, sf.Grouped[str, str]] = {}
-        self.regrouped: dict[str, sf.GroupedTable[str, str]] = {}
+        self.global_tables: dict[str, sf.GlobalTable[Any, Any]] = {}
+        self.grouped: dict[str, sf.Grouped[Any, Any]] = {}
+        self.regrouped: dict[str, sf.GroupedTable[Any, Any]] = {}
         self.windows: dict[str, Op] = {}
         self.stores: dict[str, sf.Table[str, str]] = {}
         """Tables by the name of their store, which a later op may share."""
@@ -54,6 +56,10 @@ def milliseconds(count: int) -> timedelta:
     return timedelta(milliseconds=count)
 
 
-def key_text(key: Any) -> str:
+def _is_windowed(key: object) -> TypeIs[sf.Windowed[Any]]:
+    return isinstance(key, sf.Windowed)
+
+
+def key_text(key: Any) -> Any:
     """A key as cases write it: of a window ``key@start/end``."""
-    return f"{key.key}@{key.start_ms}/{key.end_ms}" if isinstance(key, sf.Windowed) else key
+    return f"{key.key}@{key.start_ms}/{key.end_ms}" if _is_windowed(key) else key

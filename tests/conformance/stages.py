@@ -5,6 +5,7 @@ read on. Invariant: they use what any program uses, ``@app.function``, its store
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import streamfn as sf
 from tests.conformance.cases import Op
@@ -30,7 +31,7 @@ def build_dedup(made: Made, op: Op) -> None:
         last.value = value
         return "=" + value
 
-    def read(text: Text) -> Text:
+    def read(text: Text) -> Any:
         return None if text is None or text == NULL else text[1:]
 
     made.streams[op.id] = dedup.map_values(read, value=str, name=f"{op.id}-read")
@@ -134,7 +135,7 @@ def _sink(made: Made, op: Op) -> sf.Topic[str, str]:
     return made.topic(f"{op.id}-answers")
 
 
-def _go_on(made: Made, op: Op, function: sf.Stream[str, str], sink: sf.Topic[str, str]) -> None:
+def _go_on(made: Made, op: Op, function: sf.Stream[str, Any], sink: sf.Topic[str, str]) -> None:
     """Read the timer's answers in the sub-topology of its function, as Kafka Streams does."""
     if op.id not in made.answered:
         answers = made.app.stream(sink)

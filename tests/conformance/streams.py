@@ -5,6 +5,7 @@ its stage, so that no two stages have one name.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from tests.conformance.cases import Op
 from tests.conformance.functions import Text, mapper, of_record, predicate
@@ -38,7 +39,7 @@ def build_map(made: Made, op: Op) -> None:
     """A function of the key, and one of the value."""
     of_key, of_value = mapper(op.key_fn), mapper(op.fn)
 
-    def both(key: Text, value: Text) -> tuple[Text, Text]:
+    def both(key: Text, value: Text) -> tuple[Any, Any]:
         return of_key(key), of_value(value)
 
     made.streams[op.id] = made.streams[op.in_].map(both, key=str, value=str, name=op.id)
@@ -57,7 +58,7 @@ def build_split_words(made: Made, op: Op) -> None:
 def build_words_to_keys(made: Made, op: Op) -> None:
     """A record a word, which is its key; the old key is its value."""
 
-    def words(key: Text, value: Text) -> list[tuple[str, Text]]:
+    def words(key: Any, value: Text) -> list[tuple[str, Any]]:
         return [] if value is None else [(word, key) for word in value.split(" ")]
 
     stream = made.streams[op.in_].flat_map(words, key=str, value=str, name=op.id)
@@ -72,7 +73,7 @@ def build_merge(made: Made, op: Op) -> None:
 
 def build_branch(made: Made, op: Op) -> None:
     """A stream a predicate, and one for the rest."""
-    predicates = [predicate(name) for name in op.predicates]
+    predicates: list[Any] = [predicate(name) for name in op.predicates]
     *ways, rest = made.streams[op.in_].split(*predicates, name=op.id)
     for number, way in enumerate(ways):
         made.streams[f"{op.id}-{number}"] = way

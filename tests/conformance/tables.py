@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.conformance.cases import Op
-from tests.conformance.functions import Text, mapper, predicate
+from tests.conformance.functions import mapper, predicate
 from tests.conformance.made import Build, Made, key_text, milliseconds
 
 
@@ -48,14 +48,17 @@ def build_map_values(made: Made, op: Op) -> None:
 def build_suppress(made: Made, op: Op) -> None:
     """Hold changes back."""
     table = made.tables[op.in_]
-    until = "close" if op.until == "close" else milliseconds(op.limit)
-    made.tables[op.id] = table.suppress(until, max_records=op.max_records, name=op.id)
+    if op.until == "close":
+        made.tables[op.id] = table.suppress("close", max_records=op.max_records, name=op.id)
+    else:
+        limit = milliseconds(op.limit)
+        made.tables[op.id] = table.suppress(limit, max_records=op.max_records, name=op.id)
 
 
 def build_to_stream(made: Made, op: Op) -> None:
     """The changes as records; it counts as a change of the key, and counts become texts."""
 
-    def record(key: Any, value: Any) -> tuple[str, Text]:
+    def record(key: Any, value: Any) -> tuple[str, Any]:
         return key_text(key), None if value is None else str(value)
 
     changes = made.tables[op.in_].to_stream()

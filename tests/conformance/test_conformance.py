@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -143,11 +144,16 @@ def test_exit_code_and_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
-    """With its place; a parameter that nobody knows is not passed over."""
+    """With its place; a case with a parameter that nobody knows fails."""
     path = tmp_path / "cases.jsonl"
     whole = msgspec_json.encode(simple_case()).decode()
     path.write_text(whole + "\n" + whole.replace('"topic"', '"tropic"', 1) + "\n")
-    with pytest.raises(CaseError, match=r"cases\.jsonl:2 is no case.*tropic"):
+    right, wrong = (judge(case) for case in read_cases(path))
+    assert right.passed
+    assert not wrong.passed
+    assert re.search(r"cases\.jsonl:2 is no case.*tropic", wrong.report)
+    path.write_text("id,features\n")
+    with pytest.raises(CaseError, match=r"cases\.jsonl:1 is no case"):
         list(read_cases(path))
 
 

@@ -89,7 +89,10 @@ def test_seasons_are_in_partitions_apart() -> None:
 
     def apart(count: int) -> bool:
         winter, summer = (
-            {partition_of(f"{airport} {season}".encode(), count) for airport in "EWR JFK LGA".split()}
+            {
+                partition_of(f"{airport} {season}".encode(), count)
+                for airport in ("EWR", "JFK", "LGA")
+            }
             for season in ("winter", "summer")
         )
         return not winter & summer

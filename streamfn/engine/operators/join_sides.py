@@ -15,9 +15,9 @@ that side; who can be met is told by that alone, never by how far the clean-up g
 from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
-from zlib import crc32
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
+from zlib import crc32
 
 from streamfn.engine.operators.timed import Register, Timed
 from streamfn.graph.operators import StreamJoin
@@ -112,7 +112,7 @@ class Side:
         to scan over.
         """
         reached_ms = forgotten_ms + 1 - (forgotten_ms + 1) % self._segment_ms
-        end, hashed, time = self._cleaning
+        end, hashed, within = self._cleaning
         if reached_ms <= end.get():
             return
         store, left = self._store, DELETES_MAX
@@ -120,17 +120,17 @@ class Side:
         found = islice(store.scan(start, INDEX + _time(reached_ms + 1)), DELETES_MAX)
         for index, (_, end_ms) in list(found):
             prefix = ENTRY + index[13:]
-            gone = store.scan(prefix + _time(time.get()), prefix + _time(end_ms))
+            gone = store.scan(prefix + _time(within.get()), prefix + _time(end_ms))
             for entry, (_, time_ms) in list(islice(gone, left)):
                 store.delete(entry)
                 left -= 1
                 if not left:
-                    time.set(time_ms)
+                    within.set(time_ms)
             if left:
                 store.delete(index)
                 left -= 1
-                if time.get():
-                    time.set(0)
+                if within.get():
+                    within.set(0)
             if not left:
                 end.set(end_ms)
                 hashed.set(_HASH.unpack_from(index, 9)[0])

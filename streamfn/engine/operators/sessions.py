@@ -7,12 +7,14 @@ is not after its end (extending a session leaves it as it is), and an entry whos
 moved to the end of its session. The answers are those of ``KStreamSessionWindowAggregate``.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamfn.engine.keys import OBJECT, KeyForm, to_object
 from streamfn.engine.operators.closing import Closing, Row, idle_close, marker
 from streamfn.engine.operators.fold import Fold, fold_of
+from streamfn.engine.operators.recent import Recent
 from streamfn.engine.operators.sliding import own_time
 from streamfn.engine.operators.timed import Timed
 from streamfn.engine.scope import Run
@@ -24,6 +26,10 @@ from streamfn.windowed import Windowed
 
 if TYPE_CHECKING:
     from streamfn.engine.closures import Compiler
+
+
+_LAST = b"\xff" * 8
+"""Behind each start."""
 
 
 class Span(NamedTuple):
@@ -61,31 +67,43 @@ class Spans:
             emit=None if emit is None else self._close,
         )  # fmt: skip
         self.late_after_ms = self.closing.close_after_ms - 1
+        self._recent = Recent(store, self._load)
 
     def near(self, prefix: bytes, timestamp: int) -> list[Span]:
         """A key's sessions within the gap of a time, in order."""
-        earliest, pack = timestamp - self._gap, TIME.pack
+        latest, earliest = timestamp + self._gap, timestamp - self._gap
         found: list[Span] = []
-        rows = self.store.scan(
-            prefix + pack(0), prefix + pack(timestamp + self._gap + 1), reverse=True
-        )
-        for raw, (value, end) in rows:
-            if end < earliest:
+        for span in reversed(self._recent.of(prefix)):
+            if span.end < earliest:
                 break
-            found.append(Span(int.from_bytes(raw[-8:], "big"), end, value))
+            if span.start <= latest:
+                found.append(span)
         found.reverse()
         return found
+
+    def _load(self, prefix: bytes) -> list[Span]:
+        rows = self.store.scan(prefix, prefix + _LAST)
+        return [Span(int.from_bytes(raw[-8:], "big"), end, value) for raw, (value, end) in rows]
 
     def put(self, prefix: bytes, start: int, end: int, value: Any, known: Span | None) -> Any:
         """Write a session; ``known`` is the one that begins with it, if it is stored already."""
         tail = prefix[1:] + TIME.pack(start)
         if known is None or known.end + self.late_after_ms < self.closing.now():
             self._index(tail, end)  # that of a session that was closed may be behind us
-        return self.store.put(ENTRY + tail, value, end)
+        value = self.store.put(ENTRY + tail, value, end)
+        spans = self._recent.of(prefix)
+        at = bisect_left(spans, (start,))
+        stored = at < len(spans) and spans[at].start == start
+        spans[at : at + stored] = [Span(start, end, value)]
+        return value
 
     def remove(self, prefix: bytes, start: int) -> None:
         """Delete a session; its index entry goes when its time comes."""
         self.store.delete(prefix + TIME.pack(start))
+        spans = self._recent.of(prefix)
+        at = bisect_left(spans, (start,))
+        if at < len(spans) and spans[at].start == start:
+            del spans[at]
 
     def _index(self, tail: bytes, end: int) -> None:
         self._mark(INDEX + TIME.pack(end) + tail)
@@ -116,6 +134,7 @@ class Spans:
         last = int.from_bytes(rows[-1][0][1:9], "big") if rows else -1
         for tail, session in self._due(rows, last + 1).items():
             self.store.delete(ENTRY + tail)
+            self._recent.forget(ENTRY + session.key)
             self.store.delete(INDEX + TIME.pack(session.end) + tail)
 
 

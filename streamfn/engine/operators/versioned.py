@@ -8,8 +8,9 @@ has ended was freed already (``RocksDBVersionedStore``).
     02 key            (value, start)   the latest version; no value: the row was deleted
     01 01 key end     (value, start)   a version that was valid from start until end
     01 01 key end     (None, end)      a mark: the row was deleted at end
-    01 00 due key     (None, due)      versions of the key end before this time
-    00 t, 00 f        greatest time so far; up to where all that has ended is freed
+    01 00 due hash key   (None, end)   versions of the key end before due
+    00 t              greatest time so far
+    00 f, 00 h, 00 v  up to where is freed: due, hash (or all of it), end of a version
 
 A deletion needs no version of its own: nothing is valid between its mark, or the end of the version
 it ended, and the next start. ``due`` goes in steps, so that a key has one a step and not one a
@@ -18,7 +19,9 @@ version; nothing that is kept depends on how long the history is, which may chan
 
 from collections.abc import Callable
 from itertools import islice
+from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 from streamfn.engine.keys import KeyForm, to_store
 from streamfn.engine.operators.table_steps import Row, step_row
@@ -36,10 +39,14 @@ if TYPE_CHECKING:
 STEPS = 4
 """In how many steps a history's length is freed: it keeps a quarter more at most."""
 
-FREED_MAX = 100
+FREED_MAX = 50
 """How many ended versions a record frees at most."""
 
+_ALL = 1 << 32
+"""A place among the hashes: behind them all."""
+
 _DUE = INDEX + b"\x00"
+_HASH = Struct(">I")
 _VERSION = INDEX + b"\x01"
 _LAST = b"\xff" * 8
 
@@ -62,7 +69,8 @@ class Versions:
         self._store = store
         self._history_ms = spec.history_ms or 0
         self._step_ms = max(self._history_ms // STEPS, 1)
-        self._time, self._freed = store.register(b"t"), store.register(b"f", 0)
+        self._time, self._due = store.register(b"t"), store.register(b"f", 0)
+        self._hash, self._end = store.register(b"h", 0), store.register(b"v", -1)
 
     # reading
     def latest(self, key: bytes) -> Row:
@@ -144,9 +152,10 @@ class Versions:
     def _keep(self, key: bytes, value: Any, start_ms: int, end_ms: int) -> Any:
         """Keep a version that has ended, or a mark, and note when it is due."""
         part, step_ms = _part.encode(key), self._step_ms
-        due = TIME.pack((end_ms // step_ms + 1) * step_ms)
-        if self._store.get(_DUE + due + part) is None:
-            self._store.put(_DUE + due + part, None, end_ms)
+        due_ms = max(end_ms // step_ms + 1, self._due.get() // step_ms + 1) * step_ms
+        due = _DUE + TIME.pack(due_ms) + _HASH.pack(crc32(part)) + part
+        if self._store.get(due) is None:
+            self._store.put(due, None, end_ms)
         return self._store.put(_VERSION + part + TIME.pack(end_ms), value, start_ms)
 
     def _mark(self, key: bytes, time_ms: int) -> None:
@@ -162,24 +171,36 @@ class Versions:
         still is.
         """
         boundary = (now - self._history_ms) // self._step_ms * self._step_ms
-        if boundary <= self._freed.get():
+        due_ms, place = self._due.get(), self._hash.get()
+        if boundary < due_ms or (boundary == due_ms and place == _ALL):
             return
+        start = TIME.pack(due_ms + 1) if place == _ALL else TIME.pack(due_ms) + _HASH.pack(place)
         store, left = self._store, FREED_MAX
-        due = [raw for raw, _ in islice(store.scan(_DUE, _DUE + TIME.pack(boundary + 1)), left)]
-        for raw in due:
-            left -= self._free_before(raw[10:], raw[2:10], left)
+        found = islice(store.scan(_DUE + start, _DUE + TIME.pack(boundary + 1)), FREED_MAX)
+        due = [raw for raw, _ in found]
+        for raw in due:  # where it stops, the next record goes on
+            (due_ms,), (place,) = TIME.unpack_from(raw, 2), _HASH.unpack_from(raw, 10)
+            left -= self._free_before(raw[14:], raw[2:10], left)
             if left <= 0:
-                return
+                break
             store.delete(raw)
-        if len(due) < FREED_MAX:
-            self._freed.set(boundary)
+        if left > 0 and len(due) < FREED_MAX:
+            due_ms, place = boundary, _ALL
+        self._due.set(due_ms)
+        self._hash.set(place)
 
     def _free_before(self, part: bytes, due: bytes, most: int) -> int:
         """Delete versions of a key that end before a time, and a row deleted before it."""
         store, prefix = self._store, _VERSION + part
-        ended = [raw for raw, _ in islice(store.scan(prefix, prefix + due), most)]
+        found = store.scan(prefix + TIME.pack(self._end.get() + 1), prefix + due)
+        ended = [raw for raw, _ in islice(found, most)]
         for raw in ended:
             store.delete(raw)
+        if len(ended) == most:  # the next record goes on behind it
+            self._end.set(TIME.unpack_from(ended[-1], len(ended[-1]) - 8)[0])
+            return most
+        if self._end.get() >= 0:
+            self._end.set(-1)
         at = ENTRY + _part.decode(part, 0)[0]
         latest = store.get(at)
         if latest is not None and latest[0] is None and TIME.pack(latest[1]) < due:

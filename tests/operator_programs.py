@@ -1,0 +1,350 @@
+"""Programs with one operator each, and records for them: what the tests of operators share.
+
+Each reads ``left``, and perhaps ``right``, and writes to ``out``; numbers go in, text comes out.
+Invariant: what a family says of the order of its answers (``Order``) holds on any commit interval,
+any number of workers, and whatever is killed meanwhile.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import streamfn as sf
+from streamfn.app import App
+
+SECOND_MS: Final = 1_000
+KEYS: Final = "abcdef"
+FLUSH: Final = "~"
+"""Keys that begin so only move time on."""
+
+
+class Order(Enum):
+    """What of a program's answers follows from the inputs of its partitions."""
+
+    PARTITION = "all of a partition, in order"
+    FINAL = "the last value of a key: records of several tasks meet in the order they come"
+
+
+class Across(Enum):
+    """What of a program's answers is the same over any number of partitions, if none is late."""
+
+    SEQUENCE = "all of a key, in order"
+    SET = "all of a key; when each comes follows from the times of other keys too"
+    LAST = "the last of a key; what comes before it depends on other keys"
+
+
+class Sent(NamedTuple):
+    """A record of an input."""
+
+    topic: str
+    key: str
+    value: int | None
+    at_ms: int
+
+
+def seconds(count: float) -> timedelta:
+    """A duration."""
+    return timedelta(seconds=count)
+
+
+class Ends:
+    """The topics of a program."""
+
+    def __init__(self, app: App, partitions: int, prefix: str = "") -> None:
+        self.app = app
+        self._partitions, self._prefix = partitions, prefix
+
+        self.out: Any = None
+
+    def _topic(self, name: str, key: Any, value: Any) -> Any:
+        name = self._prefix + name
+        return self.app.topic(name, key=key, value=value, partitions=self._partitions)
+
+    @property
+    def left(self) -> Any:
+        """The first input."""
+        return self._topic("left", str, int)
+
+    @property
+    def right(self) -> Any:
+        """The second input."""
+        return self._topic("right", str, int)
+
+    def show(self, answers: Any, key: Any = str) -> None:
+        """Write a stream or a table to ``out``, as text."""
+        stream = answers.to_stream() if isinstance(answers, sf.Table) else answers
+        self.out = self._topic("out", key, str)
+        stream.map_values(text_of, value=str).to(self.out)
+
+
+def text_of(value: Any) -> str | None:
+    """A result as text; a tombstone stays one."""
+    return None if value is None else str(value)
+
+
+def both(left: int | None, right: int | None) -> str:
+    """Show who met."""
+    return f"{left}+{right}"
+
+
+def together(total: int, value: int | None) -> Any:
+    """Add; a null value deletes the whole, as in all functions here."""
+    return None if value is None else total + value
+
+
+def without(total: int, value: int | None) -> Any:
+    """Take out."""
+    return None if value is None else total - value
+
+
+def listed(values: list[int], value: int | None) -> Any:
+    """Append in place: what is aggregated belongs to nobody else."""
+    if value is None:
+        return None
+    values.append(value)
+    return values
+
+
+Build: TypeAlias = Callable[[Ends, timedelta], None]
+WINDOWED: Final = sf.Windowed[str]
+
+
+def _grouped(ends: Ends) -> Any:
+    return ends.app.stream(ends.left).group_by_key()
+
+
+def tumbling(ends: Ends, grace: timedelta) -> None:
+    """A sum."""
+    windows = _grouped(ends).window(sf.Tumbling(seconds(10), grace=grace))
+    ends.show(windows.aggregate(0, together), WINDOWED)
+
+
+def late(ends: Ends, grace: timedelta) -> None:
+    """Those that a window would not take."""
+    windows = _grouped(ends).window(sf.Tumbling(seconds(10), grace=grace))
+    ends.show(windows.late())
+
+
+def hopping(ends: Ends, grace: timedelta) -> None:
+    """A reduction."""
+    windows = _grouped(ends).window(sf.Hopping(seconds(10), seconds(4), grace=grace))
+    ends.show(windows.reduce(together), WINDOWED)
+
+
+def sliding(ends: Ends, grace: timedelta) -> None:
+    """Lists, which change in place."""
+    windows = _grouped(ends).window(sf.Sliding(seconds(10), grace=grace))
+    ends.show(windows.aggregate(list, listed, value=list[int]), WINDOWED)
+
+
+def session(ends: Ends, grace: timedelta) -> None:
+    """Lists, which change in place and are merged."""
+    windows = _grouped(ends).window(sf.Session(seconds(5), grace=grace))
+    ends.show(
+        windows.aggregate(list, listed, lambda one, other: one + other, value=list[int]), WINDOWED
+    )
+
+
+def tumbling_close(ends: Ends, grace: timedelta) -> None:
+    """Final counts."""
+    windows = _grouped(ends).window(sf.Tumbling(seconds(10), grace=grace), emit="close")
+    ends.show(windows.count(), WINDOWED)
+
+
+def sliding_close(ends: Ends, grace: timedelta) -> None:
+    """Final counts."""
+    windows = _grouped(ends).window(sf.Sliding(seconds(10), grace=grace), emit="close")
+    ends.show(windows.count(), WINDOWED)
+
+
+def session_close(ends: Ends, grace: timedelta) -> None:
+    """Final counts."""
+    windows = _grouped(ends).window(sf.Session(seconds(5), grace=grace), emit="close")
+    ends.show(windows.count(), WINDOWED)
+
+
+def suppress_close(ends: Ends, grace: timedelta) -> None:
+    """Only the last sum of each window."""
+    windows = _grouped(ends).window(sf.Tumbling(seconds(10), grace=grace))
+    ends.show(windows.aggregate(0, together).suppress("close"), WINDOWED)
+
+
+def suppress_sessions(ends: Ends, grace: timedelta) -> None:
+    """Only the last count of each session."""
+    windows = _grouped(ends).window(sf.Session(seconds(5), grace=grace))
+    ends.show(windows.count().suppress("close"), WINDOWED)
+
+
+def suppress_limit(ends: Ends, grace: timedelta) -> None:
+    """A table whose rows wait, but not too many."""
+    rows = ends.app.stream(ends.left).to_table()
+    ends.show(rows.suppress(seconds(7) + grace, max_records=3))
+
+
+def table_join(ends: Ends, grace: timedelta) -> None:
+    """Rows of both that are there, joined with rows of either."""
+    left, right = ends.app.table(ends.left), ends.app.table(ends.right)
+    inner = left.join(right, lambda one, other: one + other, value=int, store="pairs")
+    ends.show(inner.outer_join(left.left_join(right, both, value=str), both, value=str))
+
+
+def regroup(ends: Ends, grace: timedelta) -> None:
+    """A sum of rows that move from group to group."""
+    groups = ends.app.table(ends.left).group_by(lambda value: f"g{value % 3}")
+    ends.show(groups.aggregate(0, together, without))
+
+
+def stream_join_left(ends: Ends, grace: timedelta) -> None:
+    """Who meets somebody, and left ones who meet nobody."""
+    left, right = ends.app.stream(ends.left), ends.app.stream(ends.right)
+    within = sf.JoinWindow(seconds(5), seconds(3), grace=grace)
+    ends.show(left.left_join(right, both, within, value=str))
+
+
+def stream_join_outer(ends: Ends, grace: timedelta) -> None:
+    """All, in pairs or alone."""
+    left, right = ends.app.stream(ends.left), ends.app.stream(ends.right)
+    within = sf.JoinWindow(seconds(5), seconds(3), grace=grace)
+    ends.show(left.outer_join(right, both, within, value=str))
+
+
+def stream_table(ends: Ends, grace: timedelta) -> None:
+    """The row as it was at the record's time."""
+    rows = ends.app.table(ends.right, versioned=timedelta(days=1))
+    left = ends.app.stream(ends.left)
+    ends.show(left.left_join(rows, both, grace=grace, value=str))
+
+
+def foreign_key(ends: Ends, grace: timedelta) -> None:
+    """The row of another key."""
+    left, right = ends.app.table(ends.left), ends.app.table(ends.right)
+    ends.show(left.left_join(right, both, on=lambda value: KEYS[value % 6], value=str))
+
+
+def cogroup(ends: Ends, grace: timedelta) -> None:
+    """Sums of both, in windows."""
+    left, right = (ends.app.stream(topic).group_by_key() for topic in (ends.left, ends.right))
+    windows = left.cogroup(together).cogroup(right, without).window(
+        sf.Tumbling(seconds(10), grace=grace)
+    )
+    ends.show(windows.aggregate(0, value=int), WINDOWED)
+
+
+def cogroup_close(ends: Ends, grace: timedelta) -> None:
+    """Final sums of both."""
+    left, right = (ends.app.stream(topic).group_by_key() for topic in (ends.left, ends.right))
+    windows = left.cogroup(together).cogroup(right, without).window(
+        sf.Tumbling(seconds(10), grace=grace), emit="close"
+    )
+    ends.show(windows.aggregate(0, value=int), WINDOWED)
+
+
+def dedup(ends: Ends, grace: timedelta) -> None:
+    """A function that lets a number of a key pass once in ten seconds; a timer forgets."""
+    kept_ms = 10 * SECOND_MS
+
+    @ends.app.function(ends.left, name="dedup")
+    def once(value: int, context: sf.Context[str], seen: sf.Map[int, int]) -> int | None:
+        at_ms, number = seen.get(value % 5), value % 5
+        if at_ms is not None and abs(context.timestamp_ms - at_ms) < kept_ms:
+            return None
+        seen[number] = context.timestamp_ms
+        return value
+
+    @once.every(timedelta(milliseconds=kept_ms))
+    def forget(context: sf.Context[str], seen: sf.Store[tuple[str, int], int]) -> None:
+        for key in list(seen.keys()):
+            if context.timestamp_ms - seen[key] >= kept_ms:
+                del seen[key]
+
+    ends.show(once)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A program, and what can be said of its answers."""
+
+    build: Build
+    inputs: tuple[str, ...] = ("left",)
+    across: Across = Across.SEQUENCE
+    order: Order = Order.PARTITION
+
+    @property
+    def name(self) -> str:
+        """As the tests tell it."""
+        return self.build.__name__
+
+
+BOTH: Final = ("left", "right")
+FAMILIES: Final[Mapping[str, Family]] = {
+    family.name: family
+    for family in (
+        Family(tumbling),
+        Family(late),
+        Family(hopping),
+        Family(sliding),
+        Family(session),
+        Family(tumbling_close, across=Across.SET),
+        Family(sliding_close, across=Across.SET),
+        Family(session_close, across=Across.SET),
+        Family(suppress_close, across=Across.SET),
+        Family(suppress_sessions, across=Across.SET),
+        Family(suppress_limit, across=Across.LAST),
+        Family(table_join, BOTH),
+        Family(regroup, across=Across.LAST, order=Order.FINAL),
+        Family(stream_join_left, BOTH, Across.SET),
+        Family(stream_join_outer, BOTH, Across.SET),
+        Family(stream_table, BOTH, Across.SET),
+        Family(foreign_key, BOTH, Across.LAST, Order.FINAL),
+        Family(cogroup, BOTH),
+        Family(cogroup_close, BOTH, Across.SET),
+        Family(dedup),
+    )
+}
+GRACES: Final = (0, 7)
+"""In seconds."""
+
+
+def program(name: str, partitions: int, grace_s: float = 0) -> Ends:
+    """Make an app of one family."""
+    ends = Ends(App("app"), partitions)
+    FAMILIES[name].build(ends, seconds(grace_s))
+    return ends
+
+
+LEAPS_MS: Final = (0, 1, 400, 1_000, 3_000, 5_000, 6_000, 10_000, 10_001)
+LEAP_FAR_MS: Final = 250_000
+"""So far that windows are cleaned away."""
+
+
+def records_in_order(choose: random.Random, inputs: tuple[str, ...], count: int) -> list[Sent]:
+    """Choose records none of which is late."""
+    sent: list[Sent] = []
+    at_ms = choose.choice((0, 5_000))
+    for _ in range(count):
+        at_ms += LEAP_FAR_MS if choose.random() < 0.04 else choose.choice(LEAPS_MS) // 2
+        sent.append(_record(choose, inputs, at_ms))
+    return sent
+
+
+def records_late(choose: random.Random, inputs: tuple[str, ...], count: int) -> list[Sent]:
+    """Choose records some of which are late, a little or far too much."""
+    return [
+        record._replace(at_ms=max(0, record.at_ms - choose.choice((0, 0, 0, 4_000, 9_000, 30_000))))
+        for record in records_in_order(choose, inputs, count)
+    ]
+
+
+def _record(choose: random.Random, inputs: tuple[str, ...], at_ms: int) -> Sent:
+    topic, key = choose.choice(inputs), choose.choice(KEYS)
+    return Sent(topic, key, choose.randrange(30), at_ms)
+
+
+def with_tombstones(choose: random.Random, records: list[Sent], share: float = 0.15) -> list[Sent]:
+    """Make some of the records tombstones."""
+    return [
+        record._replace(value=None) if choose.random() < share else record for record in records
+    ]
