@@ -326,7 +326,7 @@ class App:
         """Where a source's records are; of what is none of ours, a place to go on with."""
         builder = self._builder
         if not isinstance(source, Source):
-            cure = "pass a topic, a stream or a decorated function"
+            cure = "pass a topic, a stream, a decorated function or table.to_stream()"
             builder.mistake(where, f"{what} cannot be read", repr(source), cure)
             return _nowhere(builder, str, UNKNOWN, where)
         point = source.point(where)

@@ -5,6 +5,7 @@ Invariant: what a family says of the order of its answers (``Order``) holds on a
 any number of workers, and whatever is killed meanwhile.
 """
 
+import operator
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,6 +45,12 @@ class Sent(NamedTuple):
     value: int | None
     at_ms: int
 
+    @property
+    def raw(self) -> tuple[bytes, bytes | None, int]:
+        """As it stands in the topic."""
+        raw = None if self.value is None else str(self.value).encode()
+        return self.key.encode(), raw, self.at_ms
+
 
 def seconds(count: float) -> timedelta:
     """A duration."""
@@ -53,10 +60,9 @@ def seconds(count: float) -> timedelta:
 class Ends:
     """The topics of a program."""
 
-    def __init__(self, app: App, partitions: int, prefix: str = "") -> None:
+    def __init__(self, app: App, partitions: int, prefix: str = "", out: str = "out") -> None:
         self.app = app
-        self._partitions, self._prefix = partitions, prefix
-
+        self._partitions, self._prefix, self._out = partitions, prefix, out
         self.out: Any = None
 
     def _topic(self, name: str, key: Any, value: Any) -> Any:
@@ -74,9 +80,9 @@ class Ends:
         return self._topic("right", str, int)
 
     def show(self, answers: Any, key: Any = str) -> None:
-        """Write a stream or a table to ``out``, as text."""
-        stream = answers.to_stream() if isinstance(answers, sf.Table) else answers
-        self.out = self._topic("out", key, str)
+        """Write a stream or a table as text: to ``out``, if it has no other name."""
+        stream: Any = answers if isinstance(answers, sf.Stream) else answers.to_stream()
+        self.out = self._topic(self._out, key, str)
         stream.map_values(text_of, value=str).to(self.out)
 
 
@@ -143,9 +149,7 @@ def sliding(ends: Ends, grace: timedelta) -> None:
 def session(ends: Ends, grace: timedelta) -> None:
     """Lists, which change in place and are merged."""
     windows = _grouped(ends).window(sf.Session(seconds(5), grace=grace))
-    ends.show(
-        windows.aggregate(list, listed, lambda one, other: one + other, value=list[int]), WINDOWED
-    )
+    ends.show(windows.aggregate(list, listed, operator.add, value=list[int]), WINDOWED)
 
 
 def tumbling_close(ends: Ends, grace: timedelta) -> None:
@@ -187,7 +191,7 @@ def suppress_limit(ends: Ends, grace: timedelta) -> None:
 def table_join(ends: Ends, grace: timedelta) -> None:
     """Rows of both that are there, joined with rows of either."""
     left, right = ends.app.table(ends.left), ends.app.table(ends.right)
-    inner = left.join(right, lambda one, other: one + other, value=int, store="pairs")
+    inner: Any = left.join(right, together, value=int, store="pairs")
     ends.show(inner.outer_join(left.left_join(right, both, value=str), both, value=str))
 
 
@@ -227,8 +231,8 @@ def foreign_key(ends: Ends, grace: timedelta) -> None:
 def cogroup(ends: Ends, grace: timedelta) -> None:
     """Sums of both, in windows."""
     left, right = (ends.app.stream(topic).group_by_key() for topic in (ends.left, ends.right))
-    windows = left.cogroup(together).cogroup(right, without).window(
-        sf.Tumbling(seconds(10), grace=grace)
+    windows = (
+        left.cogroup(together).cogroup(right, without).window(sf.Tumbling(seconds(10), grace=grace))
     )
     ends.show(windows.aggregate(0, value=int), WINDOWED)
 
@@ -236,8 +240,10 @@ def cogroup(ends: Ends, grace: timedelta) -> None:
 def cogroup_close(ends: Ends, grace: timedelta) -> None:
     """Final sums of both."""
     left, right = (ends.app.stream(topic).group_by_key() for topic in (ends.left, ends.right))
-    windows = left.cogroup(together).cogroup(right, without).window(
-        sf.Tumbling(seconds(10), grace=grace), emit="close"
+    windows = (
+        left.cogroup(together)
+        .cogroup(right, without)
+        .window(sf.Tumbling(seconds(10), grace=grace), emit="close")
     )
     ends.show(windows.aggregate(0, value=int), WINDOWED)
 
@@ -261,6 +267,54 @@ def dedup(ends: Ends, grace: timedelta) -> None:
                 del seen[key]
 
     ends.show(once)
+
+
+IDLE_MS: Final = 60 * SECOND_MS
+"""After so long on the wall clock the windows of the idle families close."""
+
+
+def _idle(grace: timedelta) -> Any:
+    return {"grace": grace, "idle_close": timedelta(milliseconds=IDLE_MS)}
+
+
+def idle_tumbling(ends: Ends, grace: timedelta) -> None:
+    """Final sums."""
+    window = sf.Tumbling(seconds(10), **_idle(grace))
+    ends.show(_grouped(ends).window(window, emit="close").aggregate(0, together), WINDOWED)
+
+
+def idle_sliding(ends: Ends, grace: timedelta) -> None:
+    """Final counts."""
+    window = sf.Sliding(seconds(10), **_idle(grace))
+    ends.show(_grouped(ends).window(window, emit="close").count(), WINDOWED)
+
+
+def idle_session(ends: Ends, grace: timedelta) -> None:
+    """Final counts."""
+    window = sf.Session(seconds(5), **_idle(grace))
+    ends.show(_grouped(ends).window(window, emit="close").count(), WINDOWED)
+
+
+def idle_suppress(ends: Ends, grace: timedelta) -> None:
+    """Only the last sum of each window."""
+    window = sf.Tumbling(seconds(10), **_idle(grace))
+    sums = _grouped(ends).window(window).aggregate(0, together)
+    ends.show(sums.suppress("close"), WINDOWED)
+
+
+def idle_cogroup(ends: Ends, grace: timedelta) -> None:
+    """Final sums of both."""
+    left, right = (ends.app.stream(topic).group_by_key() for topic in (ends.left, ends.right))
+    windows = left.cogroup(together).cogroup(right, together)
+    window = sf.Tumbling(seconds(10), **_idle(grace))
+    ends.show(windows.window(window, emit="close").aggregate(0, value=int), WINDOWED)
+
+
+def idle_counts(ends: Ends, grace: timedelta) -> None:
+    """Final counts, and those that were late for them."""
+    windows = _grouped(ends).window(sf.Tumbling(seconds(10), **_idle(grace)), emit="close")
+    windows.late().to("late")
+    ends.show(windows.count(), WINDOWED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +358,18 @@ FAMILIES: Final[Mapping[str, Family]] = {
         Family(dedup),
     )
 }
+IDLE_FAMILIES: Final[Mapping[str, Family]] = {
+    family.name: family
+    for family in (
+        Family(idle_tumbling),
+        Family(idle_sliding),
+        Family(idle_session),
+        Family(idle_suppress),
+        Family(idle_cogroup, BOTH),
+        Family(idle_counts),
+    )
+}
+"""What also depends on the wall clock, and so is apart from the others."""
 GRACES: Final = (0, 7)
 """In seconds."""
 
@@ -311,8 +377,13 @@ GRACES: Final = (0, 7)
 def program(name: str, partitions: int, grace_s: float = 0) -> Ends:
     """Make an app of one family."""
     ends = Ends(App("app"), partitions)
-    FAMILIES[name].build(ends, seconds(grace_s))
+    family_of(name).build(ends, seconds(grace_s))
     return ends
+
+
+def family_of(name: str) -> Family:
+    """The family of a name."""
+    return FAMILIES.get(name) or IDLE_FAMILIES[name]
 
 
 LEAPS_MS: Final = (0, 1, 400, 1_000, 3_000, 5_000, 6_000, 10_000, 10_001)

@@ -54,7 +54,15 @@ class Cogrouped(Generic[K, A]):
 
     def cogroup(self, other: Grouped[K, Other], fn: Callable[[A, Other], A]) -> Cogrouped[K, A]:
         """Add another grouped stream; ``fn(aggregate, value)`` is for its records."""
-        where, parts, (point,) = here(), self._parts, other.group.points
+        from streamfn.dsl.grouped import is_grouped
+
+        where, parts = here(), self._parts
+        if not is_grouped(other):
+            cure = "group it first: stream.group_by_key(), or group_by(...)"
+            wrong = "cogroup needs a grouped stream"
+            parts.group.builder.mistake(where, wrong, repr(other), cure)
+            return self
+        (point,) = other.group.points
         if not check_sides(parts.group.points[0], point, "cogroup", where):
             return self
         group = replace(parts.group, points=(*parts.group.points, point))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from typing_extensions import TypeForm
+from typing_extensions import TypeForm, TypeIs
 
 from streamfn.dsl.aggregates import (
     Emit,
@@ -215,3 +215,8 @@ class SessionStream(_Windowed[KeyOut, ValueOut]):
         where = here()
         recipe = aggregating(self._group, "aggregate", initial, (fn,), merge, value, where)
         return table_at(add_aggregate(self._group, recipe, name, where))
+
+
+def is_grouped(other: object) -> TypeIs[Grouped[Any, Any]]:
+    """Tell a grouped stream of any types."""
+    return isinstance(other, Grouped)

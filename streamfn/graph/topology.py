@@ -77,8 +77,9 @@ class WindowSpec:
 
 
 StoreKind: TypeAlias = Literal[
-    "value", "map", "store", "table", "window", "sliding", "session", "versioned", "buffer", "global"
-]
+    "value", "map", "store",
+    "table", "window", "sliding", "session", "versioned", "buffer", "global",
+]  # fmt: skip
 PLAIN_KINDS: Final = frozenset({"value", "map", "store"})
 """Stores of functions: their entries are values. The entries of all others have a time too."""
 
@@ -327,9 +328,7 @@ class Topology:
     nodes: Mapping[str, AnyNode]
     feeds: tuple[Feed, ...] = ()
     policy: Policy = Policy("fail", 0, 1000)
-    global_tables: Mapping[str, GlobalTableSpec] = field(
-        default_factory=dict[str, GlobalTableSpec]
-    )
+    global_tables: Mapping[str, GlobalTableSpec] = field(default_factory=dict[str, GlobalTableSpec])
     """By the name of their store; they are no nodes of a sub-topology."""
     topics: Mapping[str, TopicSpec] = field(default_factory=dict[str, TopicSpec])
     """All topics that are declared, also those that nothing reads or writes by itself."""

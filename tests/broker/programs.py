@@ -17,6 +17,15 @@ from typing import Any, Final
 
 import streamfn as sf
 from streamfn.app import App
+from tests.operator_programs import (
+    Build,
+    Ends,
+    foreign_key,
+    regroup,
+    session_close,
+    stream_join_left,
+    tumbling,
+)
 
 TRAP: Final = "trap"
 """A value that begins so makes its function do what the trap's file says; the file is used up."""
@@ -170,6 +179,24 @@ def splitting(app: App, job: Job) -> None:
             yield others.record(key=context.key, value=value)
 
 
+def operating(app: App, job: Job) -> None:
+    """Some operators side by side on ``left`` and ``right``, each with a topic for its answers."""
+    outs: dict[str, Build] = {
+        "sums": tumbling,
+        "sessions": session_close,
+        "groups": regroup,
+        "pairs": stream_join_left,
+        "names": foreign_key,
+    }
+    prefix = job.topic("")
+    for out, build in outs.items():
+        build(Ends(app, 4, prefix, out), timedelta(seconds=7))
+
+    @app.function(Ends(app, 4, prefix).left)
+    def pace(value: int) -> None:
+        job.work_on("")
+
+
 PROGRAMS: Final[dict[str, Callable[[App, Job], None]]] = {
     "counting": counting,
     "regrouping": regrouping,
@@ -177,4 +204,5 @@ PROGRAMS: Final[dict[str, Callable[[App, Job], None]]] = {
     "ticking": ticking,
     "passing": passing,
     "splitting": splitting,
+    "operating": operating,
 }

@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import pytest
 
 from streamfn.connectors.partitioner import Partitioner
 from streamfn.testing.driver import TestDriver
-from streamfn.windowed import Windowed
+from tests.operator_models import MODELS, Answer
 from tests.operator_programs import (
     FAMILIES,
     FLUSH,
@@ -31,10 +31,6 @@ from tests.operator_programs import (
     records_late,
     with_tombstones,
 )
-from tests.unit.join_model import Model
-
-Answer: TypeAlias = "tuple[Any, str | None, int]"
-"""Key, value and time."""
 
 COUNT: Final = 36
 WIDE: Final = 4
@@ -76,10 +72,8 @@ def answers(
 
 def send(driver: TestDriver, record: Sent, partition: int | None = None) -> None:
     """Send it, to its key's own partition if not said otherwise."""
-    raw = None if record.value is None else str(record.value).encode()
-    driver.send_raw(
-        record.topic, raw, key=record.key.encode(), timestamp_ms=record.at_ms, partition=partition
-    )
+    key, value, at_ms = record.raw
+    driver.send_raw(record.topic, value, key=key, timestamp_ms=at_ms, partition=partition)
 
 
 def flushing(family: Family, at_ms: int, partitions: int) -> Iterator[tuple[Sent, int]]:
@@ -93,7 +87,7 @@ def flushing(family: Family, at_ms: int, partitions: int) -> Iterator[tuple[Sent
 
 def text_key(key: Any) -> str:
     """The key without its window."""
-    return str(key.key if isinstance(key, Windowed) else key)
+    return str(getattr(key, "key", key))
 
 
 def by_key(found: list[list[Answer]], across: Across) -> dict[Any, Any]:
@@ -128,9 +122,7 @@ def test_partitions_and_commits_change_no_answer_to_a_key(name: str, grace_s: in
         assert by_key(run(way), family.across) == expected, way
 
 
-BY_PARTITION: Final = [
-    name for name, family in FAMILIES.items() if family.order is Order.PARTITION
-]
+BY_PARTITION: Final = [name for name, family in FAMILIES.items() if family.order is Order.PARTITION]
 
 
 @pytest.mark.parametrize("grace_s", GRACES)
@@ -151,63 +143,6 @@ def split(sent: list[Sent]) -> list[list[Sent]]:
     for record in sent:
         parts[partition_of(record.key.encode(), WIDE)].append(record)
     return parts
-
-
-# plain models
-def tumbling(sent: list[Sent], grace_ms: int) -> Iterator[Answer]:
-    """Sums of ten seconds."""
-    size_ms, stream_ms = 10 * SECOND_MS, -1
-    sums: dict[Windowed[str], tuple[int, int]] = {}
-    for _, key, value, at_ms in sent:
-        stream_ms = max(stream_ms, at_ms)
-        start_ms = at_ms - at_ms % size_ms
-        window = Windowed(key, start_ms, start_ms + size_ms)
-        if window.end_ms + grace_ms > stream_ms:
-            total, last_ms = sums.get(window, (0, 0))
-            assert value is not None
-            sums[window] = total + value, max(last_ms, at_ms)
-            yield window, str(sums[window][0]), sums[window][1]
-
-
-def session(sent: list[Sent], grace_ms: int) -> Iterator[Answer]:
-    """Lists of what is at most five seconds apart."""
-    gap_ms, stream_ms = 5 * SECOND_MS, -1
-    lists: dict[Windowed[str], list[int]] = {}
-    for _, key, value, at_ms in sent:
-        stream_ms = max(stream_ms, at_ms)
-        near = [window for window in lists if window.key == key
-                and window.start_ms - gap_ms <= at_ms <= window.end_ms + gap_ms]  # fmt: skip
-        near.sort(key=lambda window: window.end_ms)
-        whole = Windowed(
-            key,
-            min([at_ms, *(window.start_ms for window in near)]),
-            max([at_ms, *(window.end_ms for window in near)]),
-        )
-        if whole.end_ms + gap_ms + grace_ms < stream_ms:
-            continue
-        values: list[int] = [each for window in near for each in lists[window]]
-        for window in near:
-            del lists[window]
-            if whole != Windowed(key, at_ms, at_ms):
-                yield window, None, window.end_ms
-        assert value is not None
-        lists[whole] = [*values, value]
-        yield whole, str(lists[whole]), whole.end_ms
-
-
-def left_join(sent: list[Sent], grace_ms: int) -> Iterator[Answer]:
-    """Who meets somebody from five seconds before to three after, and left ones who do not."""
-    model = Model("left", 5 * SECOND_MS, 3 * SECOND_MS, grace_ms)
-    for topic, key, value, at_ms in sent:
-        for answer in model.process(topic, key, str(value), at_ms):
-            yield answer[0], answer[1].replace("null", "None"), answer[2]
-
-
-MODELS: Final[dict[str, Callable[[list[Sent], int], Iterator[Answer]]]] = {
-    "tumbling": tumbling,
-    "session": session,
-    "stream_join_left": left_join,
-}
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -100,6 +100,18 @@ AGGREGATES: list[tuple[Callable[[Wrong], Any], str, str, str]] = [
         "of one app",
     ),
     (
+        lambda p: p.grouped.cogroup(max, value=int).cogroup(p.stream, max).aggregate(0),  # here
+        "cogroup needs a grouped stream",
+        "Stream",
+        "group_by_key()",
+    ),
+    (
+        lambda p: p.app.stream(p.table),  # here
+        "the source of stream() cannot be read",
+        "Table('numbers-table')",
+        "table.to_stream()",
+    ),
+    (
         lambda p: p.table.map_values(lambda n: n, store="kept"),  # here
         "needs to know the type of its values",
         "no type",

@@ -12,6 +12,7 @@ record while its time is above ``T - (before + after + grace)``, T being the gre
 that side; who can be met is told by that alone, never by how far the clean-up got.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
@@ -19,6 +20,7 @@ from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 from zlib import crc32
 
+from streamfn.engine.operators.recent import Recent
 from streamfn.engine.operators.timed import Register, Timed
 from streamfn.graph.operators import StreamJoin
 from streamfn.graph.stores import ENTRY, INDEX, TIME
@@ -37,6 +39,8 @@ Entry: TypeAlias = "tuple[bytes, tuple[Any, int]]"
 """An entry's key, and (value, time)."""
 
 _time = TIME.pack
+_LAST: Final = b"\xff" * 9
+"""Behind each time."""
 _HASH = Struct(">I")
 
 
@@ -48,8 +52,8 @@ class Side:
     """
 
     __slots__ = (
-        "_cleaning", "_keep_ms", "_segment_ms", "_sequence", "_settled", "_store", "_stream_time",
-        "after_ms", "before_ms", "waits",
+        "_cleaning", "_keep_ms", "_known", "_segment_ms", "_sequence", "_settled", "_store",
+        "_stream_time", "after_ms", "before_ms", "waits",
     )  # fmt: skip
 
     def __init__(self, store: Timed, node: StreamJoin, position: int) -> None:
@@ -62,6 +66,7 @@ class Side:
         self._stream_time = store.register(b"t")
         self._sequence = store.register(b"s", 0)
         self._settled = store.register(b"w", 0)
+        self._known: Recent[bytes] = Recent(store, self._load, holds_values=False)
         self._cleaning = tuple(store.register(name, 0) for name in (b"c", b"h", b"e"))
 
     def near(self, key: bytes, low_ms: int, high_ms: int) -> list[Entry]:
@@ -69,8 +74,15 @@ class Side:
         low_ms = max(low_ms, self._stream_time.get() - self._keep_ms + 1)
         if low_ms > high_ms:
             return []
-        prefix = ENTRY + key
-        return list(self._store.scan(prefix + _time(low_ms), prefix + _time(high_ms + 1)))
+        prefix, get = ENTRY + key, self._store.get
+        known = self._known.of(prefix)
+        first = bisect_left(known, prefix + _time(low_ms))
+        last = bisect_left(known, prefix + _time(high_ms + 1), first)
+        found = [(entry, get(entry)) for entry in known[first:last]]
+        return [(entry, row) for entry, row in found if row is not None]
+
+    def _load(self, prefix: bytes) -> list[bytes]:
+        return [entry for entry, _ in self._store.scan(prefix, prefix + _LAST)]
 
     def remember(self, key: bytes, value: Any, timestamp: int, *, waits: bool) -> bool:
         """Keep a record, also among those that wait; return False if it is too old to be met."""
@@ -86,18 +98,33 @@ class Side:
         self._sequence.set(number + 1)
         time, sequence = _time(timestamp), _time(number)
         if kept:
-            self._store.put(ENTRY + key + time + sequence, value, timestamp)
-            end_ms = timestamp - timestamp % self._segment_ms + self._segment_ms
-            at = INDEX + _time(end_ms) + _HASH.pack(crc32(key)) + key
-            index = Register(self._store.levels, at, -1)
-            if index.get() < 0:
-                index.set(end_ms)
-                self._clean_from(end_ms)
+            self._keep(ENTRY + key, time + sequence, value, timestamp)
         if waits:
             if timestamp < self._settled.get():
                 self._settled.set(timestamp)
-            self._store.put(WAITING + time + key + sequence, value, timestamp)
+            self._store.add(WAITING + time + key + sequence, value, timestamp)
         return kept
+
+    def _keep(self, prefix: bytes, tail: bytes, value: Any, timestamp: int) -> None:
+        """Write an entry, and the mark of its segment if it is the first one there."""
+        known, segment_ms = self._known.of(prefix), self._segment_ms
+        start_ms = timestamp - timestamp % segment_ms
+        first, end = prefix + _time(start_ms), prefix + _time(start_ms + segment_ms)
+        if not (known and first <= known[-1] < end):  # else its segment has a mark
+            self._mark(prefix[1:], start_ms + segment_ms)
+        entry = prefix + tail
+        self._store.add(entry, value, timestamp)
+        if not known or known[-1] < entry:
+            known.append(entry)
+        else:
+            insort(known, entry)
+
+    def _mark(self, key: bytes, end_ms: int) -> None:
+        at = INDEX + _time(end_ms) + _HASH.pack(crc32(key)) + key
+        index = Register(self._store.levels, at, -1)
+        if index.get() < 0:
+            index.set(end_ms)
+            self._clean_from(end_ms)
 
     def _clean_from(self, end_ms: int) -> None:
         """A segment is in use: one that was cleaned, if the join has got longer windows since."""
@@ -120,6 +147,7 @@ class Side:
         found = islice(store.scan(start, INDEX + _time(reached_ms + 1)), DELETES_MAX)
         for index, (_, end_ms) in list(found):
             prefix = ENTRY + index[13:]
+            self._known.forget(prefix)
             gone = store.scan(prefix + _time(within.get()), prefix + _time(end_ms))
             for entry, (_, time_ms) in list(islice(gone, left)):
                 store.delete(entry)

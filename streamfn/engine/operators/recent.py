@@ -24,9 +24,12 @@ class Recent(Generic[Row]):
 
     __slots__ = ("_count", "_levels", "_lists", "_load", "_mutable", "_version")
 
-    def __init__(self, store: Timed, load: Callable[[bytes], list[Row]]) -> None:
+    def __init__(
+        self, store: Timed, load: Callable[[bytes], list[Row]], *, holds_values: bool = True
+    ) -> None:
+        """Begin with nothing; ``holds_values`` False: the rows are keys only."""
         self._levels, self._load = store.levels, load
-        self._mutable = store.levels.mutable
+        self._mutable = holds_values and store.levels.mutable
         self._lists: dict[bytes, list[Row]] = {}
         self._count, self._version = 0, store.levels.version
 

@@ -50,6 +50,15 @@ class Timed:
         levels.put_cached(key, (value, time_ms))
         return value
 
+    def add(self, key: bytes, value: Any, time_ms: int) -> None:
+        """Set an entry whose key there never was."""
+        entry: Any = (value, time_ms)
+        if self._mutable:
+            entry = self.levels.encode(entry)
+        elif value.__class__ is not self._exact:
+            entry = self._fit(entry)
+        self.levels.insert(key, entry)
+
     def delete(self, key: bytes) -> None:
         """Remove an entry; one that is not there is left alone."""
         if self.get(key) is not None:
