@@ -35,6 +35,7 @@ class Across(Enum):
     SEQUENCE = "all of a key, in order"
     SET = "all of a key; when each comes follows from the times of other keys too"
     LAST = "the last of a key; what comes before it depends on other keys"
+    NOTHING = "time, and so what is forgotten, is each partition's own"
 
 
 class Sent(NamedTuple):
@@ -81,7 +82,7 @@ class Ends:
 
     def show(self, answers: Any, key: Any = str) -> None:
         """Write a stream or a table as text: to ``out``, if it has no other name."""
-        stream: Any = answers if isinstance(answers, sf.Stream) else answers.to_stream()
+        stream = answers.to_stream() if hasattr(answers, "to_stream") else answers
         self.out = self._topic(self._out, key, str)
         stream.map_values(text_of, value=str).to(self.out)
 
@@ -222,6 +223,13 @@ def stream_table(ends: Ends, grace: timedelta) -> None:
     ends.show(left.left_join(rows, both, grace=grace, value=str))
 
 
+def stream_table_short(ends: Ends, grace: timedelta) -> None:
+    """The row as it was, as far as it is remembered."""
+    rows = ends.app.table(ends.right, versioned=seconds(9))
+    left = ends.app.stream(ends.left)
+    ends.show(left.left_join(rows, both, grace=grace, value=str))
+
+
 def foreign_key(ends: Ends, grace: timedelta) -> None:
     """The row of another key."""
     left, right = ends.app.table(ends.left), ends.app.table(ends.right)
@@ -352,6 +360,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
         Family(stream_join_left, BOTH, Across.SET),
         Family(stream_join_outer, BOTH, Across.SET),
         Family(stream_table, BOTH, Across.SET),
+        Family(stream_table_short, BOTH, Across.NOTHING),
         Family(foreign_key, BOTH, Across.LAST, Order.FINAL),
         Family(cogroup, BOTH),
         Family(cogroup_close, BOTH, Across.SET),

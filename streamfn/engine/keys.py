@@ -8,7 +8,7 @@ Invariant: None (a null key) stays None in every form.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_origin
+from typing import Any, cast, get_origin
 
 from streamfn.serde import Serde, as_key_serde
 from streamfn.state.keys import key_codec
@@ -68,10 +68,9 @@ def to_topic(form: KeyForm, serde: Serde[Any]) -> Callable[[Any], bytes | None]:
 
 def exact_class(serde: Serde[Any]) -> type | None:
     """The class whose instances the serde takes without a closer look; None if there is none."""
-    exact = get_origin(serde.type) or serde.type
-    if exact is not Windowed and exact is not serde.type:
-        return None  # a list of what, and so on
-    return exact if isinstance(exact, type) and exact is not object else None
+    if get_origin(serde.type) is Windowed:
+        return cast("type", Windowed)
+    return serde.type if isinstance(serde.type, type) and serde.type is not object else None
 
 
 def checked_encode(serde: Serde[Any], where: str) -> Callable[[Any], bytes]:

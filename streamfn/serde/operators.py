@@ -7,7 +7,7 @@ changelogs, changes to the repartition topics of regrouped tables, windowed keys
 from collections.abc import Callable
 from datetime import timedelta
 from struct import Struct
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 from streamfn.errors import SerdeError
 from streamfn.serde.base import Serde
@@ -103,7 +103,8 @@ def _read_varint(raw: bytes) -> tuple[int, int]:
 def windowed_key_type(type_: object) -> object | None:
     """The key's own type, if a type is ``Windowed[K]``; else None."""
     if get_origin(type_) is Windowed:
-        return get_args(type_)[0]
+        (inner,) = get_args(type_)
+        return cast("object", inner)
     if type_ is Windowed:
         message = (
             "type Windowed says no key type; got a bare Windowed; say Windowed[str], or of what "

@@ -14,6 +14,7 @@ from typing import Any, Final
 import pytest
 
 from streamfn.connectors.partitioner import Partitioner
+from streamfn.engine.operators import closing, join_sides, versioned
 from streamfn.testing.driver import TestDriver
 from tests.operator_models import MODELS, Answer
 from tests.operator_programs import (
@@ -96,6 +97,8 @@ def by_key(found: list[list[Answer]], across: Across) -> dict[Any, Any]:
     for partition in found:
         for key, value, at_ms in partition:
             keys[key].append((value, at_ms))
+    if across is Across.NOTHING:
+        return {key: None for key in keys}
     if across is Across.LAST:
         return {key: each[-1][0] for key, each in keys.items()}
     return {key: sorted(each, key=str) if across is Across.SET else each
@@ -143,6 +146,23 @@ def split(sent: list[Sent]) -> list[list[Sent]]:
     for record in sent:
         parts[partition_of(record.key.encode(), WIDE)].append(record)
     return parts
+
+
+@pytest.mark.parametrize(("at_once", "step_ms"), [(1, 60_000), (1_000, 1)])
+@pytest.mark.parametrize("name", BY_PARTITION)
+def test_how_much_is_cleaned_away_changes_no_answer(
+    name: str, at_once: int, step_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Little by little and late, or all that can be as soon as it can be."""
+    sent = chosen(name, 3, records_late)
+    expected = answers(name, 7, sent)
+    monkeypatch.setattr(closing, "DELETES_MAX", at_once)
+    monkeypatch.setattr(join_sides, "DELETES_MAX", at_once)
+    monkeypatch.setattr(versioned, "FREED_MAX", at_once)
+    if "cogroup" not in name:  # of several inputs, the steps say which windows are remembered
+        monkeypatch.setattr(closing, "STEP_MS_MIN", step_ms)
+    monkeypatch.setattr(join_sides, "SEGMENT_MS_MIN", step_ms)
+    assert answers(name, 7, sent) == expected
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.unit.one_task import OneTask
 from tests.unit.tables_world import WAYS, Row, Sent, Tables, Way, rows
 
 KINDS = ["inner", "left", "outer"]
@@ -162,12 +163,45 @@ def test_a_table_joined_with_what_is_made_of_it() -> None:
     assert (sent[-1], state) == (("a", "2|20", 4), {"a": "2|20"})
 
 
+@pytest.mark.parametrize("has", [(True, True), (True, False), (False, True), (False, False)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_row_of_a_join_that_keeps_nothing(kind: str, has: tuple[bool, bool]) -> None:
+    """It is worked out from both sides, and its time is the greater one of theirs."""
+
+    def make(tables: dict[str, Any]) -> Any:
+        both = joined(kind, tables["a"], tables["b"].filter(lambda value: value > 0), name="both")
+        return joined("left", tables["c"], both, name="all")
+
+    values = [5 if has[0] else None, 7 if has[1] else -7]
+    given: list[Row] = [("a", "k", values[0], 8), ("b", "k", values[1], 9), ("c", "k", 1, 3)]
+    row = pair(kind, values[0], values[1] if has[1] else None)
+    sent = Tables(make, ["a", "b", "c"], value=str).run(given)
+    at_ms = max([3, *(8 + side for side in (0, 1) if row is not None and has[side])])
+    assert sent == [("k", f"1|{row}", at_ms)]
+
+
+def test_a_function_may_ask_for_the_key() -> None:
+    """The key comes first, then left and right, whichever side changed."""
+
+    def make(tables: dict[str, Any]) -> Any:
+        return tables["left"].outer_join(
+            tables["right"], lambda key, left, right: f"{key} {left} {right}", value=str
+        )
+
+    made = Tables(make, ["left", "right"], value=str)
+    sent = made.run([("left", "a", 1, 0), ("right", "a", 2, 0), ("left", "a", 3, 0)])
+    assert [value for _, value, _ in sent] == ["a 1 None", "a 1 2", "a 3 2"]
+
+
 def test_out_of_order_changes_are_counted() -> None:
     """A versioned table's change out of order joins with nothing, and is not dropped unseen."""
-    from tests.unit.one_task import OneTask
+
+    def make(tables: dict[str, Any]) -> Any:
+        same = tables["left"].map_values(lambda value: value, value=int)
+        return joined("outer", same, tables["right"], name="both")
 
     made = Tables(
-        lambda tables: joined("outer", tables["left"], tables["right"], name="both"),
+        make,
         ["left", "right"], value=str, versioned_ms=10,
     )  # fmt: skip
     task = OneTask(made.app)

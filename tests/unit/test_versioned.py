@@ -148,6 +148,36 @@ def test_history_is_freed() -> None:
     assert world.versions.latest(b"a") == (990, 990)
 
 
+def test_history_of_many_keys_is_freed() -> None:
+    """More keys than one record frees end at once, and one of them has as many versions."""
+    world = World(100)
+    for number in range(3 * versioned.FREED_MAX):
+        world.versions.put(b"%d" % number, 1, 0)
+        world.versions.put(b"%d" % number, None, 1)
+        world.versions.put(b"7", number, 2)
+        world.versions.put(b"7", None, 3)
+        world.versions.put(b"7", number, 3 + number % 20)
+    for time_ms in range(1000, 1050):
+        world.versions.put(b"c", 1, time_ms)
+    assert (world.count(ENTRY), world.count(INDEX)) == (2, 51)
+    assert world.versions.latest(b"7") == (139, 22)
+
+
+def test_a_longer_history_is_freed_too() -> None:
+    """What comes to be older than what was freed already is freed with the next."""
+    world = World(10)
+    world.versions.put(b"a", 1, 0)
+    world.versions.put(b"a", 1, 100)
+    world.commit()
+    world.spec = StoreSpec("s", "versioned", bytes, int, history_ms=90)
+    world.open()
+    world.versions.put(b"b", 1, 20)
+    world.versions.put(b"b", None, 21)
+    for time_ms in (400, 401, 800, 801):
+        world.versions.put(b"c", 1, time_ms)
+    assert (world.count(ENTRY), world.count(INDEX)) == (2, 3)
+
+
 def test_history_may_change_between_runs() -> None:
     """A longer history finds what the shorter one kept, and what comes from then on."""
     world = World(10)
