@@ -185,7 +185,8 @@ class Task:
         batch, start = found.batch, found.start
         before_ms = self.scope.stream_time_ms
         stop = self._timers.stop_row(batch, start, found.stop, before_ms)
-        if batch.headers is not None or self.condemned:
+        apart = batch.headers is not None or bool(self.condemned)
+        if apart:
             stop = start + 1
         chain = self.compiled.chains[batch.source.topic]
         self._failures.marked, self._failures.lines = chain.marked, stages_of(chain.run)
@@ -194,7 +195,7 @@ class Task:
         rows = cursor.rows(batch, start, stop)
         done = start
         try:
-            if stop == start + 1:
+            if apart:
                 self._run_one(batch, start, rows, chain.run)
             else:
                 chain.run(rows)
