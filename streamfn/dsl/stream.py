@@ -258,11 +258,18 @@ class Stream(Joinable[KeyOut, ValueOut]):
         point = self.point(where)
         return table_at(add_table(point, name, where, versioned=versioned, store=store, kept=kept))
 
+    @overload
     def split(
         self, *predicates: Callable[[ValueOut], bool], name: str | None = None
-    ) -> tuple[Stream[KeyOut, ValueOut], ...]:
+    ) -> tuple[Stream[KeyOut, ValueOut], ...]: ...
+    @overload
+    def split(
+        self, *predicates: Callable[[KeyOut, ValueOut], bool], name: str | None = None
+    ) -> tuple[Stream[KeyOut, ValueOut], ...]: ...
+    def split(self, *predicates: Callable[..., bool], name: str | None = None) -> Any:
         """Send each record the way of the first predicate that holds; the last way is the rest.
 
+        A predicate is ``fn(value)`` or ``fn(key, value)``:
         ``early, late, rest = stream.split(lambda v: v < 0, lambda v: v > 0)``
         """
         where = here()
