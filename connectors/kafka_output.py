@@ -16,7 +16,7 @@ from streamfn.connectors.kafka_positions import kafka_offsets
 from streamfn.connectors.kafka_rows import Delivery, produce
 from streamfn.connectors.log import Committed
 from streamfn.errors import AbortedError, InternalError, LogError, RefusedError
-from streamfn.record import Columns, TopicPartition
+from streamfn.record import TIME_END_MS, Columns, TopicPartition
 
 CALL_TIMEOUT_S: Final = 10.0
 """Below the transaction's time-out, so that an answer comes before the broker gives up."""
@@ -209,11 +209,12 @@ class Output:
                 "choose one of them, or None to go by key"
             )
             raise RefusedError(message)
-        least = min(columns.timestamps)
-        if least < 0:
+        least, most = min(columns.timestamps), max(columns.timestamps)
+        if least < 0 or most >= TIME_END_MS:
+            when, got = ("before 1970", least) if least < 0 else ("after 9999", most)
             message = (
-                f"a record for {topic!r} has a time before 1970; got {least} ms; give it a "
-                "timestamp of 0 or more"
+                f"a record for {topic!r} has a time {when}; got {got} ms; give it a timestamp in "
+                "milliseconds since the epoch"
             )
             raise RefusedError(message)
 

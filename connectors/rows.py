@@ -12,6 +12,7 @@ import msgspec
 
 from streamfn.clock import Clock, SystemClock
 from streamfn.errors import SerdeError
+from streamfn.record import TIME_END_MS
 from streamfn.serde import STRING, Serde, as_key_serde, as_serde
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -61,9 +62,12 @@ def milliseconds(time: object) -> int:
     if isinstance(time, datetime):
         aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
         time = (aware - _EPOCH) // _MILLISECOND
-    if type(time) is int and 0 <= time < 1 << 63:
+    if type(time) is int and 0 <= time < TIME_END_MS:
         return time
-    message = f"a timestamp must be a datetime from 1970 on, or milliseconds as int; got {time!r}"
+    message = (
+        "a timestamp must be a datetime from 1970 on, or milliseconds as int, until 9999; "
+        f"got {time!r}"
+    )
     raise SerdeError(message)
 
 

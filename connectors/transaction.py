@@ -14,7 +14,7 @@ from streamfn.connectors.catalogue import Entries, Partition
 from streamfn.connectors.chunks import RECORD_OVERHEAD, chunk_key, encode_columns, first_oversized
 from streamfn.connectors.upkeep import is_small
 from streamfn.errors import RefusedError
-from streamfn.record import Columns, TopicPartition
+from streamfn.record import TIME_END_MS, Columns, TopicPartition
 
 
 @dataclass(slots=True)
@@ -117,10 +117,12 @@ def _check(partition: Partition, columns: Columns) -> None:
                 "give pairs of a text and bytes"
             )
             raise RefusedError(message)
-    if min(columns.timestamps) < 0:
+    least, most = min(columns.timestamps), max(columns.timestamps)
+    if least < 0 or most >= TIME_END_MS:
+        when, got = ("before 1970", least) if least < 0 else ("after 9999", most)
         message = (
-            f"{partition.source} takes no record from before 1970; got the timestamp "
-            f"{min(columns.timestamps)} ms; give the record another one"
+            f"{partition.source} takes no record from {when}; got the timestamp {got} ms; "
+            "give the record another one, in milliseconds since the epoch"
         )
         raise RefusedError(message)
     if partition.topic.compacted and None in columns.keys:

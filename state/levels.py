@@ -50,7 +50,7 @@ Undo: TypeAlias = "list[tuple[Undoable, bytes, Any]]"
 _SCANNED_AT_ONCE: Final = 64
 """Keys above the database that a scan takes at once: few scans go far."""
 
-_SCALARS = (int, float, str, bytes, bool)
+SCALARS: Final = (int, float, str, bytes, bool)
 """Classes whose values hold nothing that could be of a wrong type."""
 
 
@@ -60,7 +60,7 @@ class Levels:
     __slots__ = (
         "_complete", "_fresh", "_indexed", "_ordered", "_read", "cache", "decode", "dirty",
         "encode", "exact", "mutable", "name", "pending", "store", "undo",
-        "version",
+        "_trusted", "version",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +74,7 @@ class Levels:
         undo: Undo,
         indexed: bool = True,
         exact: type | None = None,
+        trusted: bool = False,
     ) -> None:
         """Open the levels over a store.
 
@@ -87,6 +88,7 @@ class Levels:
             indexed: False if somebody writes cache and dirty directly, so that each scan sorts
             anew.
             exact: the store's type if it is a class; a value of another class is made to fit.
+            trusted: whoever writes has seen to it that all can be read back.
         """
         self.name, self.undo = name, undo
         self.version = 0
@@ -94,6 +96,7 @@ class Levels:
         self.attach(store)
         self._indexed = indexed
         self.exact = exact
+        self._trusted = trusted or exact in SCALARS
         self.encode, self.decode, self.mutable = encode, decode, mutable
         self.cache: dict[bytes, Any] = {}
         self.dirty: dict[bytes, Any] = {}
@@ -270,7 +273,7 @@ class Levels:
         """
         self._forget_fresh()
         values = self._encoded(self.dirty)
-        if self.exact not in _SCALARS:
+        if not self._trusted:
             self._check_readable(values)
         return [*self.dirty], values
 

@@ -19,6 +19,7 @@ from streamfn.dsl.branches import check_partitions
 from streamfn.dsl.decorators import Declaration, Decorator, DecoratorTo
 from streamfn.dsl.endpoints import Point, Sink, Source, Topic
 from streamfn.dsl.global_table import GlobalTable, add_global_table
+from streamfn.dsl.lambdas import OF_VALUE, check_arguments
 from streamfn.dsl.sinks import own_topic
 from streamfn.dsl.stream import Stream
 from streamfn.dsl.table import Table, table_at
@@ -145,6 +146,8 @@ class App:
         builder = self._builder
         builder.check_name(name, "a topic", where)
         check_partitions(builder, partitions, f"topic {name!r}", where)
+        if timestamp is not None:
+            check_arguments(builder, timestamp, OF_VALUE, f"timestamp= of topic {name!r}", where)
         spec = TopicSpec(
             name,
             self._serde(as_key_serde, key, f"key= of topic {name!r}", where),

@@ -9,10 +9,14 @@ tools and replays show to people and never exists on the hot path.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 K = TypeVar("K", covariant=True)
 V = TypeVar("V", covariant=True)
+
+TIME_END_MS: Final = 253_402_300_800_000
+"""Where the year 9999 ends. A greater timestamp is one of microseconds or a slip; taken, it would
+close all windows for ever."""
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 """A record's headers in order; a name may occur more than once, as in Kafka."""

@@ -85,6 +85,28 @@ def decoded(
     )
 
 
+def entry_decoder(
+    spec: StoreSpec, otherwise: Callable[[bytes], Any]
+) -> Callable[[Raw], Record[Any, Any]]:
+    """Return what decodes the records of a store's changelog.
+
+    Keys are those that people use; ``otherwise`` shows those that only the operator knows. Where a
+    session ended that is deleted stands nowhere: its ``end_ms`` is None.
+    """
+    seen, decode = decode_entry(spec), entry_serde(spec).decode
+
+    def read(raw: Raw) -> Record[Any, Any]:
+        entry = decoded(raw, bytes, decode).value
+
+        def key(written: bytes) -> Any:
+            shown = seen(written, (True, None) if raw.value is None else entry)
+            return otherwise(written) if shown is None else shown[0]
+
+        return decoded(raw, key, lambda _: entry)
+
+    return read
+
+
 def partitions_of(log: Log, topic: str) -> list[TopicPartition]:
     """Return the partitions of a topic; of one that does not exist, none."""
     info = log.topics([topic]).get(topic)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
 from streamfn.windowed import Windowed
-from tests.operator_programs import SECOND_MS, Sent
+from tests.operator_records import SECOND_MS, Sent
 from tests.unit.join_model import Model
 
 Answer: TypeAlias = tuple[Any, str | None, int]

@@ -1,56 +1,18 @@
-"""Programs with one operator each, and records for them: what the tests of operators share.
+"""Programs with one operator each: what the tests of operators share.
 
 Each reads ``left``, and perhaps ``right``, and writes to ``out``; numbers go in, text comes out.
-Invariant: what a family says of the order of its answers (``Order``) holds on any commit interval,
-any number of workers, and whatever is killed meanwhile.
+What can be said of their answers stands in ``operator_families``. Invariant: a program keeps nothing
+but in its stores, so that whatever is killed meanwhile cannot be seen.
 """
 
 import operator
-import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import timedelta
-from enum import Enum
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import streamfn as sf
 from streamfn.app import App
-
-SECOND_MS: Final = 1_000
-KEYS: Final = "abcdef"
-FLUSH: Final = "~"
-"""Keys that begin so only move time on."""
-
-
-class Order(Enum):
-    """What of a program's answers follows from the inputs of its partitions."""
-
-    PARTITION = "all of a partition, in order"
-    FINAL = "the last value of a key: records of several tasks meet in the order they come"
-
-
-class Across(Enum):
-    """What of a program's answers is the same over any number of partitions, if none is late."""
-
-    SEQUENCE = "all of a key, in order"
-    SET = "all of a key; when each comes follows from the times of other keys too"
-    LAST = "the last of a key; what comes before it depends on other keys"
-    NOTHING = "time, and so what is forgotten, is each partition's own"
-
-
-class Sent(NamedTuple):
-    """A record of an input."""
-
-    topic: str
-    key: str
-    value: int | None
-    at_ms: int
-
-    @property
-    def raw(self) -> tuple[bytes, bytes | None, int]:
-        """As it stands in the topic."""
-        raw = None if self.value is None else str(self.value).encode()
-        return self.key.encode(), raw, self.at_ms
+from tests.operator_records import KEYS, POISON, SECOND_MS
 
 
 def seconds(count: float) -> timedelta:
@@ -88,8 +50,12 @@ class Ends:
 
 
 def text_of(value: Any) -> str | None:
-    """A result as text; a tombstone stays one."""
-    return None if value is None else str(value)
+    """A result as text; a tombstone stays one, and one with poison in it fails."""
+    text = None if value is None else str(value)
+    if text is not None and str(POISON)[:4] in text:
+        message = f"cannot show {text}"
+        raise ValueError(message)
+    return text
 
 
 def both(left: int | None, right: int | None) -> str:
@@ -256,6 +222,47 @@ def cogroup_close(ends: Ends, grace: timedelta) -> None:
     ends.show(windows.aggregate(0, value=int), WINDOWED)
 
 
+def foreign_key_inner(ends: Ends, grace: timedelta) -> None:
+    """The row of another key, and only if it is there."""
+    left, right = ends.app.table(ends.left), ends.app.table(ends.right)
+    ends.show(left.join(right, both, on=lambda value: KEYS[value % 6], value=str))
+
+
+def self_join(ends: Ends, grace: timedelta) -> None:
+    """A stream with itself: each record meets itself too."""
+    left = ends.app.stream(ends.left)
+    within = sf.JoinWindow(seconds(5), seconds(3), grace=grace)
+    ends.show(left.join(left, both, within, value=str, name="itself"))
+
+
+def windows_joined(ends: Ends, grace: timedelta) -> None:
+    """Windows of both, joined, only when they are closed."""
+    window = sf.Tumbling(seconds(10), grace=grace)
+    left, right = (
+        ends.app.stream(topic).group_by_key().window(window).aggregate(0, together)
+        for topic in (ends.left, ends.right)
+    )
+    ends.show(left.outer_join(right, both, value=str).suppress("close"), WINDOWED)
+
+
+def suppressed_joined(ends: Ends, grace: timedelta) -> None:
+    """A table whose rows wait, looked up by the other one."""
+    waiting = ends.app.table(ends.left).suppress(seconds(7) + grace)
+    ends.show(waiting.outer_join(ends.app.table(ends.right), both, value=str))
+
+
+def start_of(key: sf.Windowed[str], value: int) -> str:
+    """When its window begins."""
+    return f"{key.start_ms}"
+
+
+def windows_regrouped(ends: Ends, grace: timedelta) -> None:
+    """What all keys have together in a window."""
+    sums = _grouped(ends).window(sf.Tumbling(seconds(10), grace=grace)).aggregate(0, together)
+    groups = sums.group_by(start_of)
+    ends.show(groups.aggregate(0, together, without))
+
+
 def dedup(ends: Ends, grace: timedelta) -> None:
     """A function that lets a number of a key pass once in ten seconds; a timer forgets."""
     kept_ms = 10 * SECOND_MS
@@ -323,108 +330,3 @@ def idle_counts(ends: Ends, grace: timedelta) -> None:
     windows = _grouped(ends).window(sf.Tumbling(seconds(10), **_idle(grace)), emit="close")
     windows.late().to("late")
     ends.show(windows.count(), WINDOWED)
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """A program, and what can be said of its answers."""
-
-    build: Build
-    inputs: tuple[str, ...] = ("left",)
-    across: Across = Across.SEQUENCE
-    order: Order = Order.PARTITION
-
-    @property
-    def name(self) -> str:
-        """As the tests tell it."""
-        return self.build.__name__
-
-
-BOTH: Final = ("left", "right")
-FAMILIES: Final[Mapping[str, Family]] = {
-    family.name: family
-    for family in (
-        Family(tumbling),
-        Family(late),
-        Family(hopping),
-        Family(sliding),
-        Family(session),
-        Family(tumbling_close, across=Across.SET),
-        Family(sliding_close, across=Across.SET),
-        Family(session_close, across=Across.SET),
-        Family(suppress_close, across=Across.SET),
-        Family(suppress_sessions, across=Across.SET),
-        Family(suppress_limit, across=Across.LAST),
-        Family(table_join, BOTH),
-        Family(regroup, across=Across.LAST, order=Order.FINAL),
-        Family(stream_join_left, BOTH, Across.SET),
-        Family(stream_join_outer, BOTH, Across.SET),
-        Family(stream_table, BOTH, Across.SET),
-        Family(stream_table_short, BOTH, Across.NOTHING),
-        Family(foreign_key, BOTH, Across.LAST, Order.FINAL),
-        Family(cogroup, BOTH),
-        Family(cogroup_close, BOTH, Across.SET),
-        Family(dedup),
-    )
-}
-IDLE_FAMILIES: Final[Mapping[str, Family]] = {
-    family.name: family
-    for family in (
-        Family(idle_tumbling),
-        Family(idle_sliding),
-        Family(idle_session),
-        Family(idle_suppress),
-        Family(idle_cogroup, BOTH),
-        Family(idle_counts),
-    )
-}
-"""What also depends on the wall clock, and so is apart from the others."""
-GRACES: Final = (0, 7)
-"""In seconds."""
-
-
-def program(name: str, partitions: int, grace_s: float = 0) -> Ends:
-    """Make an app of one family."""
-    ends = Ends(App("app"), partitions)
-    family_of(name).build(ends, seconds(grace_s))
-    return ends
-
-
-def family_of(name: str) -> Family:
-    """The family of a name."""
-    return FAMILIES.get(name) or IDLE_FAMILIES[name]
-
-
-LEAPS_MS: Final = (0, 1, 400, 1_000, 3_000, 5_000, 6_000, 10_000, 10_001)
-LEAP_FAR_MS: Final = 250_000
-"""So far that windows are cleaned away."""
-
-
-def records_in_order(choose: random.Random, inputs: tuple[str, ...], count: int) -> list[Sent]:
-    """Choose records none of which is late."""
-    sent: list[Sent] = []
-    at_ms = choose.choice((0, 5_000))
-    for _ in range(count):
-        at_ms += LEAP_FAR_MS if choose.random() < 0.04 else choose.choice(LEAPS_MS) // 2
-        sent.append(_record(choose, inputs, at_ms))
-    return sent
-
-
-def records_late(choose: random.Random, inputs: tuple[str, ...], count: int) -> list[Sent]:
-    """Choose records some of which are late, a little or far too much."""
-    return [
-        record._replace(at_ms=max(0, record.at_ms - choose.choice((0, 0, 0, 4_000, 9_000, 30_000))))
-        for record in records_in_order(choose, inputs, count)
-    ]
-
-
-def _record(choose: random.Random, inputs: tuple[str, ...], at_ms: int) -> Sent:
-    topic, key = choose.choice(inputs), choose.choice(KEYS)
-    return Sent(topic, key, choose.randrange(30), at_ms)
-
-
-def with_tombstones(choose: random.Random, records: list[Sent], share: float = 0.15) -> list[Sent]:
-    """Make some of the records tombstones."""
-    return [
-        record._replace(value=None) if choose.random() < share else record for record in records
-    ]

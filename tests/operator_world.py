@@ -7,16 +7,17 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from tests.crash_world import World
-from tests.operator_programs import Order, Sent, family_of, program
+from tests.operator_families import Order, family_of, program
+from tests.operator_records import Sent
 
 Answer: TypeAlias = tuple[bytes | None, bytes | None, int]
 """Key, value and time, as the topic has them."""
 Stores: TypeAlias = dict[str, dict[int, dict[bytes, bytes]]]
 
 
-def opened(name: str, grace_s: int = 0, *, partitions: int = 2, **settings: Any) -> World:
-    """Make the world of a family."""
-    return World(program(name, partitions, grace_s).app, **settings)
+def opened(name: str, grace_s: int = 0, *, on_error: str = "fail", **settings: Any) -> World:
+    """Make the world of a family, with two partitions."""
+    return World(program(name, 2, grace_s, on_error=on_error).app, **settings)
 
 
 def write(world: World, sent: Iterable[Sent]) -> None:
@@ -55,4 +56,10 @@ def outcome(name: str, world: World) -> Any:
     found, state = answers(world), stores(world)
     if family_of(name).order is Order.PARTITION:
         return found, state
-    return [{key: value for key, value, _ in partition} for partition in found]
+    return [last(partition) for partition in found]
+
+
+def last(partition: Iterable[Answer]) -> dict[bytes | None, bytes]:
+    """The last value of each key, without those that are deleted or never were."""
+    found = {key: value for key, value, _ in partition}
+    return {key: value for key, value in found.items() if value is not None}

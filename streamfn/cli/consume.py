@@ -129,11 +129,15 @@ def _typed(
     place: "Place", log: "Log", topic: str, found: "Iterator[Raw]"
 ) -> "Iterator[Record[Any, Any]]":
     """Decode records by the program's types, or guess."""
-    from streamfn.cli.place import decoders, purpose_of
+    from streamfn.cli.place import decoders, purpose_of, store_behind
     from streamfn.cli.values import guess_state_value, guess_topic_value, text_or_hex
-    from streamfn.results import decoded
+    from streamfn.results import decoded, entry_decoder
 
     planned = place.plan(log)
+    store = store_behind(planned, topic) if planned else None
+    if store is not None:
+        yield from map(entry_decoder(store, text_or_hex), found)
+        return
     known = decoders(planned, topic) if planned else None
     internal = purpose_of(place.application, topic) == "changelog"
     key, value = known or (text_or_hex, guess_state_value if internal else guess_topic_value)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from streamfn.config import Config
     from streamfn.connectors.log import Log, TopicInfo
     from streamfn.graph.plan import Plan
-    from streamfn.graph.topology import Topology
+    from streamfn.graph.topology import StoreSpec, Topology
     from streamfn.record import Batch, TopicPartition
     from streamfn.state.directory import StateDirectory
 
@@ -186,17 +186,17 @@ def _only_one(config: "Config") -> Place:
 
 def decoders(plan: "Plan", topic: str) -> tuple[Decode, Decode] | None:
     """How keys and values of a topic are read; None if the program does not say."""
-    from streamfn.graph.stores import entry_serde
-    from streamfn.state.keys import key_codec
-
     sources = [source for sub in plan.subtopologies for source in sub.sources]
     specs = {**{source.topic.name: source.topic for source in sources}, **plan.user_topics}
     if topic in specs:
         return specs[topic].key.decode, specs[topic].value.decode
-    for name, store in plan.topology.stores.items():
-        if plan.changelog(name) == topic:
-            return key_codec(store.key).decode, entry_serde(store).decode
     return None
+
+
+def store_behind(plan: "Plan", topic: str) -> "StoreSpec | None":
+    """The store that a topic is the changelog of."""
+    stores = plan.topology.stores.items()
+    return next((store for name, store in stores if plan.changelog(name) == topic), None)
 
 
 def purpose_of(application: str, topic: str) -> str:

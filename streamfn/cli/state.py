@@ -5,8 +5,9 @@ the process died before its database was written. Invariant: what is shown is th
 and looking changes nothing.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 
@@ -20,7 +21,7 @@ from streamfn.cli.options import (
     KafkaConfig,
     StateDir,
 )
-from streamfn.errors import ConfigError
+from streamfn.errors import ConfigError, SerdeError
 
 if TYPE_CHECKING:
     from streamfn.cli.place import Place
@@ -52,7 +53,7 @@ def state(
     limit: Limit = 100,
     as_json: Json = False,
 ) -> None:
-    """Show the entries of a store, or the one of KEY (of a map: all under it).
+    """Show the entries of a store, or the one of KEY (of a map or windows: all under it).
 
     With --app keys and values are read by the program's types; else values as MessagePack, keys as
     text or 0x…
@@ -62,16 +63,18 @@ def state(
 
     place = find(configured(state_dir, broker, kafka_config), app, application)
     with place.log() as (log, _):
-        if store is None:
-            _list(place, log)
-            return
         planned = patiently(lambda: place.plan(log))
+        if store is None:
+            _list(place, log, planned)
+            return
         entries = _typed(log, planned, store, key) if planned else _guessed(place, log, store, key)
         shown = list(entries)
     if key is not None and not shown:
         message = f"store {store!r} has no key {key!r}; see which it has: streamfn state {store}"
         raise ConfigError(message)
     _print(shown, limit, as_json=as_json)
+    if not planned and any(str(entry[0]).startswith("0x") for entry in shown[: limit or None]):
+        say("keys of windows and of versions are read by the program's types: --app", stderr=True)
 
 
 def _stores(place: "Place", log: "Log") -> list[str]:
@@ -87,15 +90,22 @@ def _stores(place: "Place", log: "Log") -> list[str]:
     return sorted(topic.removeprefix(f"{name}-").removesuffix("-changelog") for topic in topics)
 
 
-def _list(place: "Place", log: "Log") -> None:
+def _list(place: "Place", log: "Log", planned: "Plan | None") -> None:
+    from streamfn.graph.describe import counted
     from streamfn.graph.naming import changelog_topic
-    from streamfn.results import changelog_entries, partitions_of
+    from streamfn.results import changelog_entries, partitions_of, store_entries
 
     names = _stores(place, log)
     for name in names:
+        spec = planned.topology.stores.get(name) if planned else None
+        if planned and spec and spec.kind != "buffer":
+            with suppress(SerdeError):  # of another type by now: count what there is
+                rows = sum(1 for _ in store_entries(log, planned, spec))
+                say(f"{name}  {counted(rows, 'key')}")
+                continue
         sources = partitions_of(log, changelog_topic(place.application, name))
         count = sum(len(changelog_entries(log, source)) for source in sources)
-        say(f"{name}  {count:,} keys")
+        say(f"{name}  {counted(count, 'entry' if spec else 'key')}")
     if not names:
         say(f"application {place.application!r} has no stores")
 
@@ -104,32 +114,48 @@ def _typed(log: "Log", planned: "Plan", store: str, key: str | None) -> Iterable
     """Entries by the program's types."""
     from streamfn.cli.values import key_candidates
     from streamfn.results import store_entries, store_name
+    from streamfn.windowed import Windowed
 
     spec = planned.topology.stores[store_name(planned.topology, store)]
+    if spec.kind == "buffer":
+        message = (
+            f"store {store!r} holds what waits in its operator, no rows; got its name; look at its "
+            f"changelog: streamfn consume {planned.changelog(spec.name)}"
+        )
+        raise ConfigError(message)
     entries = store_entries(log, planned, spec)
     if key is None:
         return entries
     if spec.kind == "map":
-        return list(_of_map(entries, key, spec.key))
+        return list(_under(entries, key, spec.key, get_args(spec.key)[0], lambda found: found[0]))
+    if get_origin(spec.key) is Windowed:
+        (inner,) = get_args(spec.key)
+        return list(_under(entries, key, spec.key, inner, lambda found: found.key))
+    if spec.window is not None:
+        whole = Windowed[spec.key]  # type: ignore[name-defined]  # a type that the program names
+        return list(_under(entries, key, whole, spec.key, lambda found: found.key))
     wanted = key_candidates(key, spec.key)
     return [entry for entry in entries if entry[0] in wanted]
 
 
-def _of_map(entries: Iterable[Entry], key: str, key_type: Any) -> Iterator[Entry]:
-    """Entries of a map under a record key, or the one of both keys."""
-    from typing import get_args
-
+def _under(
+    entries: Iterable[Entry],
+    key: str,
+    whole: object,
+    head: object,
+    head_of: Callable[[Any], Any],
+) -> Iterator[Entry]:
+    """Entries of a whole key, or all under the record key that is a part of it."""
     from streamfn.cli.values import key_candidates
-    from streamfn.errors import SerdeError
 
     wanted: list[Any] = []
     heads: list[Any] = []
-    for kind, found in ((key_type, wanted), (get_args(key_type)[0], heads)):
+    for kind, found in ((whole, wanted), (head, heads)):
         try:
             found += key_candidates(key, kind)
         except SerdeError:
             continue  # it may be the other kind of key
-    yield from (entry for entry in entries if entry[0] in wanted or entry[0][0] in heads)
+    yield from (entry for entry in entries if entry[0] in wanted or head_of(entry[0]) in heads)
 
 
 def _guessed(place: "Place", log: "Log", store: str, key: str | None) -> Iterator[Entry]:

@@ -12,6 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from streamfn.errors import SerdeError
+from streamfn.graph.topology import UNKNOWN
 from streamfn.record import Record
 from streamfn.serde.hooks import encode_hook
 
@@ -60,11 +61,21 @@ def guess_topic_value(raw: bytes) -> Any:
 
 
 def guess_state_value(raw: bytes) -> Any:
-    """Read a store's value without its type: MessagePack, else as a topic's."""
+    """Read a store's value without its type: MessagePack, else as a topic's.
+
+    A table's value has its time before it, of which the first two bytes are zero until 10889.
+    """
+    found = _of_msgpack(raw)
+    if found is UNKNOWN and raw.startswith(b"\0\0"):
+        found = _of_msgpack(raw[8:])
+    return guess_topic_value(raw) if found is UNKNOWN else found
+
+
+def _of_msgpack(raw: bytes) -> Any:
     try:
         return plain(msgspec.msgpack.decode(raw))
     except msgspec.MsgspecError:
-        return guess_topic_value(raw)
+        return UNKNOWN
 
 
 def time_text(timestamp_ms: int) -> str:

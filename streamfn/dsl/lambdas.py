@@ -16,7 +16,6 @@ from streamfn.function.annotations import (
     without_none,
 )
 from streamfn.graph.builder import Builder
-from streamfn.graph.naming import touched
 from streamfn.graph.places import user_frame
 from streamfn.graph.topology import UNKNOWN
 
@@ -50,10 +49,16 @@ def check_arguments(builder: Builder, fn: object, forms: Forms, kind: str, where
     builder.mistake(
         where,
         f"the function of {kind} cannot be called as {_said(forms)}",
-        f"{touched(fn)!r} with {_taken(parameters)}",
+        f"{_called(fn)} with {_taken(parameters)}",
         f"write it as {_said(forms)}",
     )
     return allowed[0]
+
+
+def _called(fn: object) -> str:
+    """What a function is called in an error: its own name, if it has one."""
+    name = getattr(fn, "__name__", type(fn).__name__)
+    return "a lambda" if name == "<lambda>" else repr(name)
 
 
 def _said(forms: Forms) -> str:

@@ -10,7 +10,7 @@ that raises leaves no trace.
 # The engine drives the slots of what it injects; users are not to touch them.
 
 from collections.abc import Callable, Iterator
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from streamfn.engine.keys import KeyForm, to_object, to_store
 from streamfn.engine.operators.timed import Timed
@@ -23,6 +23,7 @@ from streamfn.record import Headers
 from streamfn.serde import Serde
 from streamfn.state.keys import key_codec, prefix_end
 from streamfn.state.levels import MISSING, Levels
+from streamfn.windowed import Windowed
 
 
 class ValueBinding:
@@ -129,29 +130,50 @@ class TaskMap(Map[Any, Any]):
             yield decode(key, len(prefix))[0], value
 
 
+def kept(timed: Timed, spec: StoreSpec, at: bytes, key: Any) -> Any:
+    """The value of an entry; a session is there only with its very end, which is not in ``at``."""
+    found = timed.get(at)
+    if found is None or (spec.kind == "session" and found[1] != key.end_ms):
+        return None
+    return found[0]
+
+
 class TimedTaskStore(Store[Any, Any]):
     """The store of a table or an aggregate, shared as ``sf.Store``: entries have a time too.
 
-    What a function writes bears the time of the record that it is called for.
+    What a function writes to a table bears the time of the record that it is called for; what is
+    of windows or has versions can only be read.
     """
 
-    __slots__ = ("_encode", "_scope", "_seen", "_timed")
+    __slots__ = ("_encode", "_scope", "_seen", "_spec", "_timed")
 
     def __init__(self, scope: Scope, spec: StoreSpec) -> None:
+        self._spec = spec
         self._scope, self._timed = scope, Timed(scope.levels[spec.name], spec)
         self._encode, self._seen = encode_key(spec), decode_entry(spec)
 
     def _get(self, key: Any) -> Any:
-        found = self._timed.get(self._encode(key))
-        return MISSING if found is None or found[0] is None else found[0]
+        found = kept(self._timed, self._spec, self._encode(key), key)
+        return MISSING if found is None else found
 
     def _put(self, key: Any, value: Any) -> None:
+        self._check_writable(key)
         cursor = self._scope.cursor
         now_ms = cursor.raw[2] if cursor.offset >= 0 else max(self._scope.stream_time_ms, 0)
         self._timed.put(self._encode(key), value, now_ms)
 
     def _delete(self, key: Any) -> None:
+        self._check_writable(key)
         self._timed.delete(self._encode(key))
+
+    def _check_writable(self, key: Any) -> None:
+        """Windows and versions have indexes, and operators that know what they hold."""
+        if self._spec.kind != "table":
+            message = (
+                f"store {self._spec.name!r} of kind {self._spec.kind} can only be read; got a "
+                f"write of key {key!r:.100}; send what is to change to the topic it is made of"
+            )
+            raise TypeError(message)
 
     def _scan(self, start: Any, end: Any, reverse: bool) -> Iterator[tuple[Any, Any]]:
         low = b"" if start is None else self._encode(start)
@@ -165,24 +187,26 @@ class TimedTaskStore(Store[Any, Any]):
 class TableLookup:
     """A table of the same partitioning, as ``sf.Lookup``; a key of another partition raises."""
 
-    __slots__ = ("_encode", "_scope", "_spec", "_timed", "_topic_key", "_width")
+    __slots__ = ("_encode", "_of_windows", "_scope", "_spec", "_timed", "_topic_key", "_width")
 
     def __init__(self, scope: Scope, spec: StoreSpec, topic_key: Serde[Any]) -> None:
         self._scope, self._spec = scope, spec
         self._timed, self._encode = Timed(scope.levels[spec.name], spec), encode_key(spec)
         self._topic_key = topic_key
+        self._of_windows = get_origin(topic_key.type) is Windowed
+        """The topic that brought the keys has windows in them; else an operator made those."""
         self._width = scope.subtopology.partitions
 
     def get(self, key: Any, /) -> Any:
         """Return the table's value for a key, or None."""
         if self._width > 1:
             self._check(key)
-        found = self._timed.get(self._encode(key))
-        return None if found is None else found[0]
+        return kept(self._timed, self._spec, self._encode(key), key)
 
     def _check(self, key: Any) -> None:
         serde = self._topic_key
-        raw = serde.encode(key)
+        own = key.key if isinstance(key, Windowed) and not self._of_windows else key
+        raw = serde.encode(own)
         hashed = raw if serde.hashed is None else serde.hashed(raw)
         partition = self._scope.partition_of(hashed, self._width)
         if partition != self._scope.partition:

@@ -127,12 +127,14 @@ class Compiler:
         decode, failed, undo = source.topic.value.decode, self.scope.failed, self.scope.undo
         columns = self.outputs_behind(source)
         lengths = [output.values.__len__ for output in columns]
-        topic = source.topic
+        topic, lowest_ms = source.topic, self.lowest_ms
 
         def plain(rows: Any) -> None:
             for key, raw, timestamp in rows:
                 marks = [length() for length in lengths]
                 try:
+                    if timestamp < lowest_ms:
+                        check_timestamp(timestamp, f"a record of topic {topic.name!r}")
                     then(key, None if raw is None else decode(raw), timestamp)
                     undo.clear()
                 except BaseException as error:  # an exit too leaves nothing of the record
@@ -143,12 +145,22 @@ class Compiler:
                 marks = [length() for length in lengths]
                 try:
                     value = None if raw is None else decode(raw)
-                    then(key, value, timestamp if raw is None else event_time(topic, value))
+                    if raw is not None:
+                        timestamp = event_time(topic, value)
+                    elif timestamp < lowest_ms:
+                        check_timestamp(timestamp, f"a record of topic {topic.name!r}")
+                    then(key, value, timestamp)
                     undo.clear()
                 except BaseException as error:  # an exit too leaves nothing of the record
                     failed(error, marks)
 
         return named(plain if topic.timestamp is None else timed, source.name)  # type: ignore[no-any-return]  # named keeps the type
+
+    @property
+    def lowest_ms(self) -> int:
+        """Operators keep times from 1970 on; records of old clients of Kafka have none, so -1."""
+        kinds = {store.kind for store in self.scope.subtopology.stores.values()}
+        return -(1 << 63) if kinds <= PLAIN_KINDS else 0
 
     def outputs_behind(self, node: AnyNode) -> list[Columns]:
         """The output columns that may be written to behind a node, in the order of their marks."""
@@ -159,6 +171,24 @@ class Compiler:
         """Compile what follows a node; nothing, one, or several in order."""
         following = self.scope.subtopology.children(node.name)
         return fan_out([self.node(child, form, node.name) for child in following])
+
+    def apart(self, node: AnyNode, then: Run) -> Run:
+        """What hands on results of earlier records, which a record only brought the time for.
+
+        Were one that fails the record's failure, every later record would fail by it again.
+        """
+        columns = self.outputs_behind(node)
+        lengths = [output.values.__len__ for output in columns]
+        undo, result_failed, name = self.scope.undo, self.scope.result_failed, node.name
+
+        def run(key: Any, value: Any, timestamp: int) -> None:
+            begun, marks = len(undo), [length() for length in lengths]
+            try:
+                then(key, value, timestamp)
+            except BaseException as error:  # an exit too leaves nothing of the result
+                result_failed(name, begun, columns, error, marks)
+
+        return run
 
     def once(self, node: AnyNode, make: Callable[[], T]) -> T:
         """What all edges into a node share: made for the first of them."""

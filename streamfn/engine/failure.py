@@ -140,7 +140,7 @@ class Failures:
         self.lines: Mapping[int, str] = {}
         self._tried: tuple[TopicPartition, int] | None = None
         self._tries = 0
-        scope.failed = self.failed
+        scope.failed, scope.result_failed = self.failed, self.result_failed
 
     def failed(self, error: BaseException, marks: Sequence[int], stage: str | None = None) -> None:
         """Undo the current record as a whole, then retry it, drop it or stop, as its policy says.
@@ -187,12 +187,42 @@ class Failures:
         letters.add(key, value, timestamp, headers)
         self._scope.metrics.dead_letters += 1
 
+    def result_failed(
+        self,
+        stage: str,
+        begun: int,
+        columns: Sequence[Columns],
+        error: BaseException,
+        marks: Sequence[int],
+    ) -> None:
+        """Undo a result of earlier records that failed on its way, and drop it.
+
+        The record that brought its time is not at fault, nor would the next one be.
+
+        Raises:
+            BaseException: the error, if its stage is to fail, or if there are tries left.
+        """
+        error = _no_exit(error)
+        if isinstance(error, FATAL) or not isinstance(error, Exception):
+            raise error
+        cursor, stage = self._scope.cursor, stage_of(error, {}, stage)
+        policy = policy_of(self._plan.topology, stage)
+        tries = self._tries if self._tried == (cursor.source, cursor.offset) else 0
+        if policy.on_error == "fail" or (cursor.offset >= 0 and tries < (policy.retries or 0)):
+            raise error
+        self._undo(begun, columns, marks)
+        self._scope.metrics.drop("failed result", stage)
+
     def undo(self, marks: Sequence[int]) -> None:
         """Take back state and outputs of the current record."""
-        for levels, key, old in reversed(self._scope.undo):
+        self._undo(0, self.marked, marks)
+
+    def _undo(self, begun: int, marked: Sequence[Columns], marks: Sequence[int]) -> None:
+        undo = self._scope.undo
+        for levels, key, old in reversed(undo[begun:]):
             levels.restore(key, old)
-        self._scope.undo.clear()
-        for columns, mark in zip(self.marked, marks, strict=False):
+        del undo[begun:]
+        for columns, mark in zip(marked, marks, strict=False):
             columns.cut(mark)
         self._scope.reset()
 

@@ -29,7 +29,7 @@ from streamfn.engine.keys import (
     to_topic,
 )
 from streamfn.engine.scope import RunBatch, Scope
-from streamfn.engine.steps import check_key, event_time
+from streamfn.engine.steps import check_key, check_timestamp, event_time
 from streamfn.graph.operators import Aggregate, ToStream
 from streamfn.graph.plan import Subtopology
 from streamfn.graph.topology import AnyNode, Function, Merge, Sink, Source, Step, TopicSpec
@@ -152,6 +152,10 @@ class Chain:
         if node.topic.timestamp is not None:
             timed, topic = self.name("event_time", event_time), self.name("topic", node.topic)
             self.line(f"if raw is not None: timestamp = {timed}({topic}, value)")
+        if self.compiler.lowest_ms == 0:
+            check = self.name("check_timestamp", check_timestamp)
+            what = f"a record of topic {node.topic.name!r}"
+            self.line(f"if timestamp < 0: {check}(timestamp, {what!r})")
 
     def step(self, node: Step) -> None:
         """Add a stateless operator."""

@@ -71,7 +71,7 @@ def _tumbling(chain: "Chain", node: Aggregate, key: str) -> None:
     chain.before += [f"{last} = -1", f"{prefix} = b''"]
     pack = chain.name("pack", TIME.pack)
     chain.line(
-        f"if {start} != {last}: {last} = {start}; {prefix} = {ENTRY!r} + {pack}({start})",
+        f"if {start} != {last}: {prefix} = {ENTRY!r} + {pack}({start}); {last} = {start}",
         f"{row} = {prefix} + {key}",
     )
     chain.effects.append(f"if {at} > {now}: {now} = {at}")

@@ -20,7 +20,7 @@ from streamfn.graph.topology import PLAIN_KINDS, TopicSpec
 from streamfn.metrics import Metrics
 from streamfn.record import Batch, Columns, Headers, TopicPartition
 from streamfn.serde import is_immutable
-from streamfn.state.levels import Levels, Undo
+from streamfn.state.levels import SCALARS, Levels, Undo
 from streamfn.state.store import StateStore
 
 Row: TypeAlias = tuple[bytes | None, bytes | None, int]
@@ -123,6 +123,10 @@ class Scope:
     partition_of: Callable[[bytes, int], int]
     failed: Callable[[BaseException, Sequence[int]], None] = field(init=False)
     """Undo the current record and apply its policy; raises if the task is to park or stop."""
+    result_failed: Callable[[str, int, Sequence[Columns], BaseException, Sequence[int]], None] = (
+        field(init=False)
+    )
+    """Undo a result that failed on its way, back to marks, and drop it if its policy lets it."""
     reset: Callable[[], None] = field(init=False)
     """Bring the injected values back in order after a failure."""
     cursor: Cursor = field(default_factory=Cursor)
@@ -168,5 +172,6 @@ def open_levels(sub: Subtopology, store: StateStore, undo: Undo) -> dict[str, Le
             name, store, serde.encode, serde.decode,
             mutable=not is_immutable(spec.value), undo=undo, indexed=spec.kind != "value",
             exact=spec.value if plain and isinstance(spec.value, type) else None,
+            trusted=not plain and spec.value in SCALARS,
         )  # fmt: skip
     return made

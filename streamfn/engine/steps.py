@@ -10,7 +10,7 @@ from typing import Any
 from streamfn.engine.keys import same
 from streamfn.engine.scope import Run
 from streamfn.graph.topology import Step, TopicSpec
-from streamfn.record import Headers
+from streamfn.record import TIME_END_MS, Headers
 
 STAGE = "stage "
 """Begins the qualified name of a closure that bears a stage's name, whatever that is."""
@@ -28,14 +28,19 @@ def check_timestamp(timestamp: Any, what: str) -> None:
     """Refuse what is no time since the epoch: written to a log, it could not be read back.
 
     Raises:
-        ValueError: the timestamp is not an int from 0 to 2**63 - 1.
+        ValueError: the timestamp is not an int, or not from 1970 to 9999.
     """
-    if type(timestamp) is not int or not 0 <= timestamp < 1 << 63:
+    if type(timestamp) is not int or not 0 <= timestamp < TIME_END_MS:
         message = (
-            f"{what} has no usable timestamp; got {timestamp!r}; "
+            f"{what} has no usable timestamp; got {_time(timestamp)}; "
             "give milliseconds since the epoch as an int"
         )
         raise ValueError(message)
+
+
+def _time(given: object) -> str:
+    late = type(given) is int and given >= TIME_END_MS
+    return f"{given!r}, after the year 9999 as milliseconds" if late else repr(given)
 
 
 def checked_headers(headers: Any, topic: str) -> Headers:
@@ -57,9 +62,9 @@ def event_time(topic: TopicSpec, value: Any) -> int:
     """Return the record's own event time; a value that has none is a failing record."""
     assert topic.timestamp is not None
     found = topic.timestamp(value)
-    if type(found) is not int or not 0 <= found < 1 << 63:
+    if type(found) is not int or not 0 <= found < TIME_END_MS:
         message = (
-            f"timestamp function of topic {topic.name!r} gave no event time; got {found!r}; "
+            f"timestamp function of topic {topic.name!r} gave no event time; got {_time(found)}; "
             "return milliseconds since the epoch as an int"
         )
         raise ValueError(message)

@@ -17,13 +17,14 @@ timers due on the wall clock) changes no answer.
 import json
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from streamfn.clock import Clock
 from streamfn.config import Config
 from streamfn.connectors.log import Committed, Log
 from streamfn.engine.buffer import Buffer, Slice
 from streamfn.engine.compile import Compiled, CompiledIdle, CompiledTimer, compile_task, stages_of
+from streamfn.engine.condemned import condemned_rows
 from streamfn.engine.failure import Failures, Parked, stage_behind
 from streamfn.engine.global_table import GlobalTable, tables_of
 from streamfn.engine.marks import Mark, mark_of, written
@@ -31,7 +32,7 @@ from streamfn.engine.outputs import Outputs
 from streamfn.engine.scope import Scope, open_levels
 from streamfn.engine.steps import merge_time
 from streamfn.engine.timers import Timers
-from streamfn.errors import InternalError, SerdeError
+from streamfn.errors import InternalError
 from streamfn.graph.plan import Plan, Subtopology
 from streamfn.graph.topology import Timer
 from streamfn.metrics import Metrics
@@ -133,20 +134,10 @@ class Task:
         if topic.timestamp is not None:
             for row, raw in enumerate(batch.values):
                 batch.timestamps[row] = merge_time(topic, raw, batch.timestamps[row])
-        if self.subtopology.stores and topic.key.type is str:
-            self._condemn_unreadable_keys(batch)
+        texts = bool(self.subtopology.stores) and topic.key.type is str
+        for offset, error in condemned_rows(batch, text_keys=texts):
+            self.condemned[batch.source, offset] = error
         self.buffer.add(batch)
-
-    def _condemn_unreadable_keys(self, batch: Batch) -> None:
-        """Text keys reach stores as they are: see that they are text, all of a batch at once."""
-        try:
-            b"\n".join(cast("list[bytes]", batch.keys)).decode()
-        except (UnicodeDecodeError, TypeError):  # a TypeError: there are null keys among them
-            for key, offset in zip(batch.keys, batch.offsets, strict=True):
-                try:
-                    str(key or b"", "utf-8")
-                except UnicodeDecodeError as error:
-                    self.condemned[batch.source, offset] = SerdeError(f"key {key!r}: {error}")
 
     def process(
         self, deadline_s: float, caught_up: Callable[[TopicPartition], bool], rows_max: int

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from streamfn.errors import Mistake, TopologyError
 from streamfn.graph.behind import null_keys_are_seen, null_keys_matter
+from streamfn.graph.copartition import not_copartitioned
 from streamfn.graph.naming import changelog_topic, repartition_topic
 from streamfn.graph.topology import (
     UNKNOWN,
@@ -336,28 +337,10 @@ def _size(
     for node in sources:
         if node.internal:  # one that is there keeps its count, even if what feeds it has grown
             counts[node.name] = node.topic.partitions or counts.get(node.name) or needed
-    if any(node.keyed for node in group.values()):
-        _check_copartitioned(sources, counts, mistakes)
+    mistakes += not_copartitioned(group, counts)
     mine = {node.name: counts[node.name] for node in sources}
     names = [repartitions[n.name].name if n.internal else n.name for n in sources]
     return Subtopology(min(names), dict(group), max(mine.values()), mine)
-
-
-def _check_copartitioned(
-    sources: list[Source], counts: Mapping[str, int], mistakes: list[Mistake]
-) -> None:
-    widest = max(sources, key=lambda node: counts[node.name])
-    for node in sources:
-        if counts[node.name] != counts[widest.name]:
-            mistakes.append(
-                Mistake(
-                    node.where,
-                    f"{node.name!r} and {widest.name!r} meet at state but are not co-partitioned",
-                    f"{counts[node.name]} and {counts[widest.name]} partitions",
-                    f"put .repartition(partitions={counts[widest.name]}) behind {node.name!r}, "
-                    "or give both topics the same count",
-                )
-            )
 
 
 def user_topics(topology: Topology) -> dict[str, TopicSpec]:

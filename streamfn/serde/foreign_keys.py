@@ -7,7 +7,7 @@ from a store.
 """
 
 from collections.abc import Callable
-from enum import IntEnum
+from enum import Enum, IntEnum
 from hashlib import blake2b
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
@@ -29,15 +29,24 @@ class Instruction(IntEnum):
     ASK = 2
     """Keep it and answer, with nothing if there is nothing."""
     ASK_IF_THERE = 3
-    """Keep it and answer if there is something."""
+    """Keep it and answer; that there is nothing matters only to a result that is still there."""
+
+
+class Gone(Enum):
+    """Says in an answer that nothing is there to be joined, and that a result must go."""
+
+    GONE = "gone"
+
+
+GONE: Final = Gone.GONE
 
 
 Subscription: TypeAlias = tuple[Any, Instruction, bytes | None]
 """(left key, instruction, hash of the left value; None: there is no row any more)"""
 Answer: TypeAlias = tuple[bytes | None, Any]
-"""(hash as it was subscribed with, right value or None)"""
+"""(hash as it was subscribed with, right value, None or ``GONE``)"""
 
-_HAS_HASH, _HAS_VALUE = 8, 16
+_HAS_HASH, _HAS_VALUE, _IS_GONE = 8, 16, 32
 _INSTRUCTIONS: Final = tuple(Instruction)
 _SETTLED: Final[tuple[object, ...]] = (str, bytes, int, float, bool)
 """Types whose values are written the same before and after they were read."""
@@ -73,16 +82,18 @@ def answer_serde(right_value: object) -> Serde[Any]:
     def encode(answer: Answer) -> bytes:
         digest, right = answer
         head, hashed = (0, b"") if digest is None else (_HAS_HASH, digest)
-        if right is None:
-            return bytes((head,)) + hashed
+        if right is None or right is GONE:
+            return bytes((head if right is None else head | _IS_GONE,)) + hashed
         return bytes((head | _HAS_VALUE,)) + hashed + encode_value(right)
 
     def decode(raw: bytes) -> Answer:
         head = raw[0] if raw else 0xFF
-        if head & ~(_HAS_HASH | _HAS_VALUE):
+        if head & ~(_HAS_HASH | _HAS_VALUE | _IS_GONE):
             _refuse("answer", raw)
         at = 1 + HASH_BYTES if head & _HAS_HASH else 1
         digest = raw[1:at] or None
+        if head & _IS_GONE:
+            return digest, GONE
         return digest, decode_value(raw[at:]) if head & _HAS_VALUE else None
 
     return Serde(f"answer[{value.name}]", Any, encode, decode)

@@ -21,8 +21,9 @@ from tests.broker.reader import Reader, as_bytes
 from tests.broker.world import World, world_of
 from tests.kafka_settings import Address
 from tests.operator_models import tumbling
-from tests.operator_programs import KEYS, WINDOWED, Sent
-from tests.operator_world import Answer, answers, write
+from tests.operator_programs import WINDOWED
+from tests.operator_records import KEYS, Sent
+from tests.operator_world import Answer, answers, last, write
 
 PARTITIONS: Final = 4
 COUNT: Final = 1_600
@@ -34,7 +35,7 @@ CONVERGING: Final = ("groups", "names")
 TOPICS: Final = (*INPUTS, *ORDERED, *CONVERGING)
 GRACE_MS: Final = 7_000
 
-Last: TypeAlias = dict[bytes | None, bytes | None]
+Last: TypeAlias = dict[bytes | None, bytes]
 
 
 class RawReader(Reader):
@@ -84,11 +85,6 @@ def embedded(job: Job, sent: list[Sent]) -> crash_world.World:
     return world
 
 
-def last(found: list[list[Answer]]) -> list[Last]:
-    """The last value of each key, by partition."""
-    return [{key: value for key, value, _ in partition} for partition in found]
-
-
 def test_operators_on_two_workers_of_which_one_is_killed(
     broker: Address, name: str, tmp_path: Path
 ) -> None:
@@ -113,7 +109,12 @@ def test_operators_on_two_workers_of_which_one_is_killed(
         check_ordered(world, expected)
         check_sums(world)
         for suffix in CONVERGING:
-            assert last(read(world, suffix)) == wanted_last(world, expected, suffix), suffix
+            assert [*map(last, read(world, suffix))] == wanted_last(world, expected, suffix), suffix
+
+
+def present(entries: dict[bytes, bytes | None]) -> dict[bytes, bytes]:
+    """What is not deleted."""
+    return {key: value for key, value in entries.items() if value is not None}
 
 
 def wanted(world: World, expected: crash_world.World, suffix: str) -> list[list[Answer]]:
@@ -123,7 +124,7 @@ def wanted(world: World, expected: crash_world.World, suffix: str) -> list[list[
 
 def wanted_last(world: World, expected: crash_world.World, suffix: str) -> list[Last]:
     """What it answered last."""
-    return last(wanted(world, expected, suffix))
+    return [*map(last, wanted(world, expected, suffix))]
 
 
 def wait_until_done(world: World, expected: crash_world.World) -> None:
@@ -135,7 +136,8 @@ def wait_until_done(world: World, expected: crash_world.World) -> None:
         for reader in readers.values():
             reader.look()
         return all(
-            [readers[suffix].raw.get(partition, {}) for partition in range(PARTITIONS)] == want
+            [present(readers[suffix].raw.get(partition, {})) for partition in range(PARTITIONS)]
+            == want
             for suffix, want in wants.items()
         )
 
@@ -154,10 +156,8 @@ def check_ordered(world: World, expected: crash_world.World) -> None:
     for store in stores:
         found = world.reader(f"{store}-changelog")
         found.to_end()
-        kept = {
-            partition: {key: value for key, value in entries.items() if value is not None}
-            for partition, entries in found.raw.items()
-        }
+        kept = {partition: present(entries) for partition, entries in found.raw.items()}
+        kept = {partition: entries for partition, entries in kept.items() if entries}
         assert kept == expected.folded(f"{world.job.name}-{store}-changelog"), store
 
 

@@ -14,13 +14,8 @@ from streamfn.errors import LogError
 from tests.crash_world import World
 from tests.driver.test_faults import Ordeal, Phase, settings_of
 from tests.faulty_log import Chaos, Crash, Script, no_faults
-from tests.operator_programs import (
-    FAMILIES,
-    GRACES,
-    Sent,
-    records_late,
-    with_tombstones,
-)
+from tests.operator_families import FAMILIES, GRACES
+from tests.operator_records import POISON, Sent, records_late, with_tombstones
 from tests.operator_world import opened, outcome, write
 
 SEEDS: Final = 4
@@ -64,6 +59,33 @@ def test_faults_cannot_be_seen_behind_operators(name: str) -> None:
         expected = run_through(name, seed, phases, None)
         chaos = Chaos(seed)
         assert run_through(name, seed, phases, chaos) == expected, (seed, chaos.log)
+
+
+AT_ONCE: Final = ("tumbling", "hopping", "sliding", "session", "cogroup", "table_join")
+"""Whose answers come with the record."""
+
+
+@pytest.mark.parametrize("generated", [True, False])
+@pytest.mark.parametrize("name", AT_ONCE)
+def test_a_record_that_fails_leaves_nothing(name: str, generated: bool) -> None:
+    """Neither an aggregate, nor that time went on, nor that something was cleaned away."""
+    choose = random.Random(name)
+    sent = with_tombstones(choose, records_late(choose, FAMILIES[name].inputs, 60))
+    poisoned: list[Sent] = []
+    for record in sent:
+        poisoned.append(record)
+        if record.topic == "left" and choose.random() < 0.4:  # such a row is always shown
+            leap_ms = choose.choice((-4_000, 0, 4_000, 400_000))
+            at_ms = max(0, record.at_ms + leap_ms)
+            poisoned.append(record._replace(value=POISON, at_ms=at_ms))
+    found: list[Any] = []
+    for records in (sent, poisoned):
+        world = opened(name, 7, on_error="skip", generated=generated)
+        for record in records:
+            write(world, [record])
+            world.settle()
+        found.append(outcome(name, world))
+    assert found[0] == found[1]
 
 
 def settled(world: World) -> None:

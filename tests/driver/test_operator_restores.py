@@ -12,16 +12,9 @@ import pytest
 from streamfn.errors import LogError
 from tests.crash_world import World
 from tests.faulty_log import Crash, Script, no_faults
-from tests.operator_programs import (
-    FAMILIES,
-    GRACES,
-    IDLE_FAMILIES,
-    IDLE_MS,
-    Sent,
-    family_of,
-    records_late,
-    with_tombstones,
-)
+from tests.operator_families import FAMILIES, GRACES, IDLE_FAMILIES, family_of
+from tests.operator_programs import IDLE_MS
+from tests.operator_records import Sent, records_late, with_tombstones
 from tests.operator_world import answers, opened, outcome, stores, write
 
 HUGE_MS: Final = 1_000_000

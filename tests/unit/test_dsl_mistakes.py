@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import streamfn as sf
+from streamfn.graph.plan import plan
 from tests.unit.wrong_programs import Wrong, check
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -306,3 +307,23 @@ def test_lookup_of_windows_by_plain_keys() -> None:
         """Looks up."""
 
     check(program.app, "expects keys of type str", "keys of type Windowed[str]", "Windowed[str]")
+
+
+def test_each_join_of_topics_that_do_not_match_is_told_at_its_line() -> None:
+    """Place, both topics, both counts, the cure; what is behind a mistake is not told again."""
+    app = sf.App("apart")
+    narrow = app.topic("narrow", key=str, value=int, partitions=2)
+    wide = app.topic("wide", key=str, value=int, partitions=3)
+    streams = app.stream(narrow).join(app.stream(wide), lambda a, b: a + b, HOUR, value=int)
+    app.table(narrow).join(app.table(wide), lambda a, b: a + b, value=int)
+    streams.group_by_key().count(name="behind")
+    nodes = app.topology().nodes
+    with pytest.raises(sf.TopologyError) as caught:
+        plan(app.topology())
+    told = caught.value.mistakes
+    assert [each.where for each in told] == [
+        nodes["narrow-join-wide"].where,
+        nodes["narrow-table-join-wide-table"].where,
+    ]
+    assert all("'narrow' and 'wide' meet at join" in each.wrong for each in told)
+    assert {each.got for each in told} == {"2 and 3 partitions"}

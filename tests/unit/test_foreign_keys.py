@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from streamfn.errors import SerdeError
 from streamfn.serde import INT64
 from streamfn.serde.foreign_keys import (
+    GONE,
+    Gone,
     Instruction,
     answer_serde,
     subscription_serde,
@@ -54,8 +56,8 @@ def test_subscription_comes_back(left: str, instruction: Instruction, digest: by
     assert serde.decode(serde.encode((left, instruction, digest))) == (left, instruction, digest)
 
 
-@given(HASHES, st.none() | st.integers(-5, 5))
-def test_answer_comes_back(digest: bytes | None, value: int | None) -> None:
+@given(HASHES, st.none() | st.just(GONE) | st.integers(-5, 5))
+def test_answer_comes_back(digest: bytes | None, value: int | Gone | None) -> None:
     """An answer is read as it was written."""
     serde = answer_serde(int)
     assert serde.decode(serde.encode((digest, value))) == (digest, value)
@@ -122,6 +124,31 @@ def test_result_is_the_join_of_both_tables(kind: str, rows: list[Row], restarts:
         answers = {key: value for key, value, _ in program.read(driver)}
         assert {key: value for key, value in answers.items() if value} == model.rows()
         assert driver.state("result") == model.rows()
+
+
+def test_a_right_row_that_goes_while_its_left_row_changes_leaves_no_result() -> None:
+    """The answer that it went is to the old left row, and the new one finds nothing: KS is stuck.
+
+    Neither does a left row leave one that is deleted and comes again meanwhile.
+    """
+    program = Program("inner", left=2, right=3)
+    with program.driver(commit_interval_ms=20) as driver:
+
+        def commit() -> None:
+            for _ in range(8):
+                driver.advance(timedelta(milliseconds=20))
+
+        for changes in (["a2"], [None, "a2"]):
+            program.send(driver, Row("right", "a", "x", 0))
+            program.send(driver, Row("left", "k", "a1", 0))
+            commit()
+            assert driver.state("result") == {"k": "a1+x"}
+            program.send(driver, Row("right", "a", None, 1))
+            for value in changes:
+                program.send(driver, Row("left", "k", value, 1))
+            commit()
+            assert driver.state("result") == {}
+            assert program.read(driver)[-1] == ("k", None, 1)
 
 
 def test_right_change_answers_in_order_of_the_left_keys() -> None:

@@ -166,7 +166,7 @@ class Closing:
         rows = list(islice(self._scan(first, self._at(boundary)), DELETES_MAX))
         self._drop(rows)
         for key in begun:
-            self._store.delete(key)
+            self._store.drop(key)
         if len(rows) < DELETES_MAX:
             self._expired.set(boundary)
         else:  # what is deleted would be walked over each time
@@ -253,6 +253,6 @@ def expiry(store: Timed, window: WindowSpec) -> Callable[[int], None]:
 
     def forget(rows: list[Row]) -> None:
         for raw, _ in rows:
-            store.delete(raw)
+            store.drop(raw)
 
     return Closing(store, window, 1, ENTRY, drop=forget).expire

@@ -8,6 +8,10 @@ left row that has changed since is dropped, as the row has asked again (``KTable
     left change → ForeignKeySend → (repartition) → ForeignKeyLookup → (repartition) →
     ForeignKeyJoin → TableStore
 
+Kafka Streams says nothing to a left row that asks again for a right row that has gone meanwhile; if
+the answer that it went crosses the change on its way, it is dropped, and the result stays for ever.
+Here such a row is told that the right one is gone, and a result that is still there goes.
+
 Subscriptions are kept as ``02 foreign key left key → (hash of the left value, its time)``.
 """
 
@@ -22,7 +26,7 @@ from streamfn.function.annotations import plain_type
 from streamfn.graph.operators import ForeignKeyJoin, ForeignKeyLookup, ForeignKeySend
 from streamfn.graph.stores import ENTRY
 from streamfn.serde import as_key_serde
-from streamfn.serde.foreign_keys import Instruction, Subscription, value_hash
+from streamfn.serde.foreign_keys import GONE, Instruction, Subscription, value_hash
 from streamfn.state.keys import component, prefix_end
 
 if TYPE_CHECKING:
@@ -135,12 +139,13 @@ def _subscribed(compiler: "Compiler", node: ForeignKeyLookup, form: KeyForm, the
                 return
         else:
             store.put(at, digest, timestamp)
-        row = right_row(key)
+        row, value = right_row(key), None
         if row is not None:
             timestamp = max(timestamp, row[1])
+            if instruction is not Instruction.LEAVE_AND_TELL:
+                value = row[0]
         elif instruction is Instruction.ASK_IF_THERE:
-            return
-        value = None if row is None or instruction is Instruction.LEAVE_AND_TELL else row[0]
+            value = GONE
         then(left, (digest, value), timestamp)
 
     return run
@@ -168,6 +173,8 @@ def compile_answers(compiler: "Compiler", node: ForeignKeyJoin, form: KeyForm, p
     source = compiler.scope.subtopology.nodes[node.parents[1]]
     left_row = compiler_getter(compiler, source.name, form)
     hash_of, then = value_hash(source.value), compiler.children(node, form)
+    (result,) = compiler.scope.subtopology.children(node.name)
+    result_row = compiler_getter(compiler, result.name, form)
     fn, takes_key, key_of, inner = node.fn, node.takes_key, to_object(form), node.kind == "inner"
 
     def run(key: Any, answer: Any, timestamp: int) -> None:
@@ -176,7 +183,10 @@ def compile_answers(compiler: "Compiler", node: ForeignKeyJoin, form: KeyForm, p
         left = None if row is None else row[0]
         if digest != (None if left is None else hash_of(left)):
             return
-        if left is None or (right is None and inner):
+        if right is GONE:
+            if result_row(key) is not None:
+                then(key, None, timestamp)
+        elif left is None or (right is None and inner):
             then(key, None, timestamp)
         elif takes_key:
             then(key, fn(key_of(key), left, right), timestamp)

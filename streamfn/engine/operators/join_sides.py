@@ -66,7 +66,7 @@ class Side:
         self._stream_time = store.register(b"t")
         self._sequence = store.register(b"s", 0)
         self._settled = store.register(b"w", 0)
-        self._known: Recent[bytes] = Recent(store, self._load, holds_values=False)
+        self._known: Recent[bytes] = Recent(store, self._load)
         self._cleaning = tuple(store.register(name, 0) for name in (b"c", b"h", b"e"))
 
     def near(self, key: bytes, low_ms: int, high_ms: int) -> list[Entry]:

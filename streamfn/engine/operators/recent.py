@@ -24,19 +24,14 @@ class Recent(Generic[Row]):
 
     __slots__ = ("_count", "_levels", "_lists", "_load", "_mutable", "_version")
 
-    def __init__(
-        self, store: Timed, load: Callable[[bytes], list[Row]], *, holds_values: bool = True
-    ) -> None:
-        """Begin with nothing; ``holds_values`` False: the rows are keys only."""
+    def __init__(self, store: Timed, load: Callable[[bytes], list[Row]]) -> None:
+        """Begin with nothing; the rows hold no values that may change in place."""
         self._levels, self._load = store.levels, load
-        self._mutable = holds_values and store.levels.mutable
         self._lists: dict[bytes, list[Row]] = {}
         self._count, self._version = 0, store.levels.version
 
     def of(self, prefix: bytes) -> list[Row]:
-        """The rows under a prefix; of values that may change in place, decoded anew each time."""
-        if self._mutable:
-            return self._load(prefix)
+        """The rows under a prefix."""
         if self._version != self._levels.version or self._count > ROWS_MAX:
             self._lists.clear()
             self._count, self._version = 0, self._levels.version

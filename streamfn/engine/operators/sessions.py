@@ -8,7 +8,7 @@ moved to the end of its session. The answers are those of ``KStreamSessionWindow
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamfn.engine.keys import OBJECT, KeyForm, to_object
@@ -22,14 +22,10 @@ from streamfn.graph.operators import Aggregate
 from streamfn.graph.stores import ENTRY, INDEX, TIME
 from streamfn.graph.topology import WindowSpec
 from streamfn.state.keys import key_codec
-from streamfn.windowed import Windowed
+from streamfn.windowed import FOREVER_MS, Windowed
 
 if TYPE_CHECKING:
     from streamfn.engine.closures import Compiler
-
-
-_LAST = b"\xff" * 8
-"""Behind each start."""
 
 
 class Span(NamedTuple):
@@ -68,12 +64,17 @@ class Spans:
         )  # fmt: skip
         self.late_after_ms = self.closing.close_after_ms - 1
         self._recent = Recent(store, self._load)
+        self._mutable = store.levels.mutable
+        """Then each value is decoded for whoever looks, so none is kept at hand."""
 
     def near(self, prefix: bytes, timestamp: int) -> list[Span]:
         """A key's sessions within the gap of a time, in order."""
         latest, earliest = timestamp + self._gap, timestamp - self._gap
         found: list[Span] = []
-        for span in reversed(self._recent.of(prefix)):
+        known = (
+            self._scanned(prefix, latest) if self._mutable else reversed(self._recent.of(prefix))
+        )
+        for span in known:
             if span.end < earliest:
                 break
             if span.start <= latest:
@@ -82,8 +83,13 @@ class Spans:
         return found
 
     def _load(self, prefix: bytes) -> list[Span]:
-        rows = self.store.scan(prefix, prefix + _LAST)
-        return [Span(int.from_bytes(raw[-8:], "big"), end, value) for raw, (value, end) in rows]
+        return list(self._scanned(prefix, FOREVER_MS - 1))[::-1]
+
+    def _scanned(self, prefix: bytes, latest: int) -> Iterator[Span]:
+        """A key's sessions that begin up to a time, the last one first."""
+        rows = self.store.scan(prefix, prefix + TIME.pack(latest + 1), reverse=True)
+        for raw, (value, end) in rows:
+            yield Span(int.from_bytes(raw[-8:], "big"), end, value)
 
     def put(self, prefix: bytes, start: int, end: int, value: Any, known: Span | None) -> Any:
         """Write a session; ``known`` is the one that begins with it, if it is stored already."""
@@ -91,6 +97,8 @@ class Spans:
         if known is None or known.end + self.late_after_ms < self.closing.now():
             self._index(tail, end)  # that of a session that was closed may be behind us
         value = self.store.put(ENTRY + tail, value, end)
+        if self._mutable:
+            return value
         spans = self._recent.of(prefix)
         at = bisect_left(spans, (start,))
         stored = at < len(spans) and spans[at].start == start
@@ -100,6 +108,8 @@ class Spans:
     def remove(self, prefix: bytes, start: int) -> None:
         """Delete a session; its index entry goes when its time comes."""
         self.store.delete(prefix + TIME.pack(start))
+        if self._mutable:
+            return
         spans = self._recent.of(prefix)
         at = bisect_left(spans, (start,))
         if at < len(spans) and spans[at].start == start:
@@ -149,6 +159,7 @@ class SessionAggregate:
         self._watched = idle_close(compiler, self._spans.closing, node.name, node.window)
         self._drop = compiler.scope.metrics.drop
         self._then = compiler.children(node, OBJECT)
+        self._final = compiler.apart(node, self._then)
 
     def run(self, form: KeyForm, part: int) -> Run:
         """Compile what runs for a record of one parent."""
@@ -212,7 +223,7 @@ class SessionAggregate:
         decode = self._codec.component.decode
         for end, start, raw, value in sessions:
             key, _ = decode(raw, 0)
-            self._then(Windowed(key, start, end), (value, None, True), end)
+            self._final(Windowed(key, start, end), (value, None, True), end)
 
 
 def _merged(fold: Fold, spans: Spans, near: list[Span], prefix: bytes) -> Any:

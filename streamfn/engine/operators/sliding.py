@@ -178,6 +178,7 @@ class SlidingAggregate:
         self._watched = idle_close(compiler, self._slides.closing, node.name, node.window)
         self._drop = compiler.scope.metrics.drop
         self._then = compiler.children(node, OBJECT)
+        self._final = compiler.apart(node, self._then)
 
     def run(self, form: KeyForm, part: int) -> Run:
         """Compile what runs for a record of one parent."""
@@ -248,7 +249,7 @@ class SlidingAggregate:
 
     def _emit(self, key: Any, start: int, entry: tuple[Any, int]) -> None:
         value, at_ms = entry
-        self._then(Windowed(key, start, start + self._slides.size), (value, None, True), at_ms)
+        self._final(Windowed(key, start, start + self._slides.size), (value, None, True), at_ms)
 
 
 def own_time(timestamp: int) -> int:

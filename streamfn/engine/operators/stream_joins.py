@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from streamfn.engine.keys import OBJECT, KeyForm, to_object, to_store
-from streamfn.engine.operators.join_sides import LEFT, RIGHT, Side, Unmatched
+from streamfn.engine.operators.join_sides import LEFT, RIGHT, Alone, Side, Unmatched
 from streamfn.engine.scope import Run
 from streamfn.engine.steps import fan_out
 from streamfn.graph.operators import Join, StreamJoin
@@ -67,7 +67,7 @@ def _side(compiler: "Compiler", node: StreamJoin, form: KeyForm, position: int) 
     store_key, key_of = to_component(form, node.left.key), to_object(form)
     call, drop, name = call_of(node, position), compiler.scope.metrics.drop, node.name
     before_ms, after_ms, alone_too = mine.before_ms, mine.after_ms, mine.waits
-    hand_on_alone = _alone(node, then)
+    hand_on_alone = _alone(compiler, node, then)
 
     def run(key: Any, value: Any, timestamp: int) -> None:
         now_ms = -1 if unmatched is None else unmatched.advance(timestamp)
@@ -99,14 +99,18 @@ def _side(compiler: "Compiler", node: StreamJoin, form: KeyForm, position: int) 
     return run
 
 
-def _alone(node: StreamJoin, then: Run) -> Callable[[list[Any]], None]:
-    """Return what hands on records that met nobody."""
+def _alone(compiler: "Compiler", node: StreamJoin, then: Run) -> Callable[[list[Alone]], None]:
+    """Return what hands on records that met nobody, each apart from the one that came."""
     decode = key_codec(node.left.key).component.decode
     calls = call_of(node, LEFT), call_of(node, RIGHT)
 
-    def hand_on(records: list[Any]) -> None:
-        for position, at, value, timestamp in records:
-            key = decode(at, 0)[0]
-            then(key, calls[position](key, value, None), timestamp)
+    def meet_nobody(key: Any, record: Any, timestamp: int) -> None:
+        then(key, calls[record.position](key, record.value, None), timestamp)
+
+    hand_on_one = compiler.apart(node, meet_nobody)
+
+    def hand_on(records: list[Alone]) -> None:
+        for record in records:
+            hand_on_one(decode(record.key, 0)[0], record, record.timestamp)
 
     return hand_on

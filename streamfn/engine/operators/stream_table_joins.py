@@ -151,6 +151,7 @@ def _waiting(compiler: "Compiler", node: StreamTableJoin, form: KeyForm) -> Run:
     compiler.source = None
     look_up, then = _look_up(compiler, node, OBJECT), compiler.children(node, OBJECT)
     join = _join(node, same, look_up, then)
+    late_join = compiler.apart(node, join)
     decode = key_codec(node.buffer.key).decode
     drop, name, inner = compiler.scope.metrics.drop, node.name, node.kind == "inner"
 
@@ -161,7 +162,7 @@ def _waiting(compiler: "Compiler", node: StreamTableJoin, form: KeyForm) -> Run:
             join(key_of(key), value, timestamp)
         else:
             for raw, waited, then_ms in buffer.take():
-                join(decode(raw), waited, then_ms)
+                (join if then_ms == timestamp else late_join)(decode(raw), waited, then_ms)
 
     return run
 

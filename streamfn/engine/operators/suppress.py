@@ -45,7 +45,7 @@ def _place_of(entry: bytes) -> int:
 def compile_suppress(compiler: "Compiler", node: Suppress, form: KeyForm, parent: str) -> Run:
     """Hold changes back until stream time, as far as changes tell it, is past their place."""
     waiting = _waiting(compiler, node)
-    waiting.then = compiler.children(node, OBJECT)
+    waiting.then = compiler.apart(node, compiler.children(node, OBJECT))
     key_of, drop, name = to_object(form), compiler.scope.metrics.drop, node.name
     stream_time, first, closed = waiting.stream_time, waiting.first, waiting.closed
     final, hold_ms = node.limit_ms is None, _hold_ms(node)

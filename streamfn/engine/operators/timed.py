@@ -64,6 +64,10 @@ class Timed:
         if self.get(key) is not None:
             self.levels.put_cached(key, MISSING)
 
+    def drop(self, key: bytes) -> None:
+        """Remove an entry that is there."""
+        self.levels.put_cached(key, MISSING)
+
     def scan(
         self, start: bytes, end: bytes | None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, tuple[Any, int]]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from streamfn.engine.keys import OBJECT, KeyForm, to_object, to_store
-from streamfn.engine.operators.closing import Closing, Row, idle_close
+from streamfn.engine.operators.closing import DELETES_MAX, Closing, Row, idle_close
 from streamfn.engine.operators.fold import fold_of
 from streamfn.engine.operators.sessions import SessionAggregate
 from streamfn.engine.operators.sliding import SlidingAggregate
@@ -78,6 +78,7 @@ class FixedAggregate:
         self._decode = key_codec(node.store.key).decode
         self._drop = compiler.scope.metrics.drop
         self._then = compiler.children(node, OBJECT)
+        self._final = compiler.apart(node, self._then)
 
     def run(self, form: KeyForm, part: int) -> Run:
         """Compile what runs for a record of one parent."""
@@ -142,16 +143,16 @@ class FixedAggregate:
             if timestamp > now:
                 stream_time.set(timestamp)
                 now = timestamp
-            closed, floor, fresh = now - grace, closing.floor(), False
+            closed, floor, fresh = now - grace, closing.floor(), 0
             plain, tail = key_of(key), store_key(key)
             for start in starts(timestamp):
                 if start + size <= closed or start < floor:
                     drop("late record", name)
                 elif aggregate(start, tail, plain, value, timestamp):
-                    fresh = True
+                    fresh += 1
             if now > before:
                 closing.close(now)
-            if fresh:
+            for _ in range(0, fresh, DELETES_MAX // 2):  # faster than windows are made
                 closing.expire(now)
 
         return run
@@ -191,7 +192,7 @@ class FixedAggregate:
         for raw, (value, timestamp) in rows:
             (start,) = TIME.unpack_from(raw, 1)
             key = Windowed(self._decode(raw[9:]), start, window_end(self._window, start))
-            self._then(key, (value, None, True), timestamp)
+            self._final(key, (value, None, True), timestamp)
 
     def _forget(self, rows: list[Row]) -> None:
         for raw, _ in rows:
