@@ -1,8 +1,8 @@
 """Programs with one operator each: what the tests of operators share.
 
 Each reads ``left``, and perhaps ``right``, and writes to ``out``; numbers go in, text comes out.
-What can be said of their answers stands in ``operator_families``. Invariant: a program keeps nothing
-but in its stores, so that whatever is killed meanwhile cannot be seen.
+What can be said of their answers stands in ``operator_families``. Invariant: a program keeps
+nothing but in its stores, so that whatever is killed meanwhile cannot be seen.
 """
 
 import operator

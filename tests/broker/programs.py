@@ -197,6 +197,23 @@ def operating(app: App, job: Job) -> None:
         job.work_on("")
 
 
+def naming(app: App, job: Job) -> None:
+    """Give each order the name of its first word, from a table that every worker has whole.
+
+    Orders of an unnamed word go to one topic, the others to another.
+    """
+    names = app.global_table(app.topic(job.topic("names"), key=str, value=str), name="names")
+    orders = app.stream(app.topic(job.topic("in"), key=str, value=str))
+    named = orders.left_join(
+        names,
+        lambda order, name: f"{order} by {name}",
+        on=lambda order: order.split()[0],
+        value=str,
+    )
+    known, unknown = job.topic("out"), job.topic("unnamed")
+    named.to(lambda order: unknown if order.endswith("by None") else known)
+
+
 PROGRAMS: Final[dict[str, Callable[[App, Job], None]]] = {
     "counting": counting,
     "regrouping": regrouping,
@@ -204,5 +221,6 @@ PROGRAMS: Final[dict[str, Callable[[App, Job], None]]] = {
     "ticking": ticking,
     "passing": passing,
     "splitting": splitting,
+    "naming": naming,
     "operating": operating,
 }
