@@ -105,7 +105,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
         Family(foreign_key_inner, BOTH, Across.LAST, Order.FINAL),
         Family(self_join),
         Family(windows_joined, BOTH, Across.SET),
-        Family(suppressed_joined, BOTH, Across.NOTHING),  # KS: a deletion may be held back for ever
+        Family(suppressed_joined, BOTH, Across.LAST),
         Family(windows_regrouped, across=Across.LAST, order=Order.FINAL),
         Family(cogroup, BOTH),
         Family(cogroup_close, BOTH, Across.SET),

@@ -92,7 +92,7 @@ class Stream(Joinable[KeyOut, ValueOut]):
     @overload
     def map_values(
         self,
-        fn: Callable[[ValueOut], NewValue],
+        fn: Callable[[ValueOut], NewValue | None],
         *,
         value: TypeForm[NewValue] | Serde[NewValue],
         name: str | None = None,
@@ -100,7 +100,7 @@ class Stream(Joinable[KeyOut, ValueOut]):
     @overload
     def map_values(
         self,
-        fn: Callable[[KeyOut, ValueOut], NewValue],
+        fn: Callable[[KeyOut, ValueOut], NewValue | None],
         *,
         value: TypeForm[NewValue] | Serde[NewValue],
         name: str | None = None,

@@ -316,8 +316,8 @@ class Worker:
     def _commit_due(self) -> bool:
         if any(feed.searching and feed.dirty for feed in self.feeds):
             return True
-        elapsed_s = self._clock.monotonic_s() - self._last_commit_s
-        due = elapsed_s * 1000 >= self.config.commit_interval_ms
+        elapsed_ms = round((self._clock.monotonic_s() - self._last_commit_s) * 1000, 3)
+        due = elapsed_ms >= self.config.commit_interval_ms
         return due or self._transaction.full(self.assignment.running)
 
     def commit(self) -> bool:

@@ -123,7 +123,8 @@ class Model:
         """Process a change."""
         self.now = max(self.now, at)
         place = self.places.setdefault(key, key.end_ms if self.final else at)
-        self.waiting[place, key] = change.new, change.old, at
+        _, old, _ = self.waiting.get((place, key), (None, change.old, 0))  # what went on last
+        self.waiting[place, key] = change.new, old, at
         for place, key in sorted(self.waiting):
             if place <= self.now - self.hold_ms:
                 yield from self._gone(place, key)

@@ -90,8 +90,10 @@ def test_sessions_of_values_that_change_in_place_are_found_as_quickly() -> None:
     """A key with a thousand closed sessions is not read from its first one for each record."""
     app = sf.App("many")
     source = app.topic("in", key=str, value=int)
-    sessions = app.stream(source).group_by_key().window(
-        sf.Session(timedelta(milliseconds=1), retention=timedelta(days=9))
+    sessions = (
+        app.stream(source)
+        .group_by_key()
+        .window(sf.Session(timedelta(milliseconds=1), retention=timedelta(days=9)))
     )
     sessions.aggregate(list[int], lambda held, one: [*held, one], lambda a, b: a + b,
                        value=list[int], name="s")  # fmt: skip

@@ -214,9 +214,7 @@ class Waiting:
         for entry, (new, timestamp) in entries:
             at = entry[9:]
             if new is not None or not drops_deletions:
-                noted = store.get(ENTRY + at) if self.asks_old else None
-                # the last change's old value, though it did not go on either: as Kafka Streams
-                old = None if noted is None else noted[0]
+                old = self._handed_on_before(at) if self.asks_old else None
                 self.then(self.decode(at), (new, old, True), timestamp)
             store.delete(entry)
             if self._noted:
@@ -227,6 +225,16 @@ class Waiting:
             self.first.set(FOREVER_MS if following is None else _place_of(following[0]))
         if self.node.records_max is not None:
             self.count.set(self.count.get() - len(entries))
+
+    def _handed_on_before(self, at: bytes) -> Any:
+        """The old value for who takes it back: what went on last, not what waited meanwhile.
+
+        Kafka Streams gives the old value of the last change that waited, and a sum of the groups
+        behind it goes wrong.
+        """
+        first, last = self.store.get(BEFORE + at), self.store.get(ENTRY + at)
+        found = first or last
+        return None if found is None else found[0]
 
     def idle_is_over(self, now_ms: int) -> bool:
         """Tell whether something waits and nothing has come for too long on the wall clock."""
