@@ -58,9 +58,8 @@ class Levels:
     """One store of one task. Keys are encoded; values are decoded by ``decode`` when first read."""
 
     __slots__ = (
-        "_complete", "_fresh", "_indexed", "_ordered", "_read", "cache", "decode", "dirty",
-        "encode", "exact", "mutable", "name", "pending", "store", "undo",
-        "_trusted", "version",
+        "_complete", "_fresh", "_indexed", "_ordered", "_read", "_trusted", "cache", "decode",
+        "dirty", "encode", "exact", "mutable", "name", "pending", "store", "undo", "version",
     )  # fmt: skip
 
     def __init__(

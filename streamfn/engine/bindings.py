@@ -203,10 +203,12 @@ class TableLookup:
             self._check(key)
         return kept(self._timed, self._spec, self._encode(key), key)
 
+    def _has_window(self, key: Any) -> bool:
+        return isinstance(key, Windowed) and not self._of_windows
+
     def _check(self, key: Any) -> None:
         serde = self._topic_key
-        own = key.key if isinstance(key, Windowed) and not self._of_windows else key
-        raw = serde.encode(own)
+        raw = serde.encode(key.key if self._has_window(key) else key)
         hashed = raw if serde.hashed is None else serde.hashed(raw)
         partition = self._scope.partition_of(hashed, self._width)
         if partition != self._scope.partition:

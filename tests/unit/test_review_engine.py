@@ -103,7 +103,12 @@ def test_sessions_of_values_that_change_in_place_are_found_as_quickly() -> None:
         (task,) = driver._worker.tasks.values()  # pyright: ignore[reportPrivateUsage]  # to count
         levels, read = task.scope.levels["s"], list[bytes]()
         decode = levels.decode
-        levels.decode = lambda raw: (read.append(raw), decode(raw))[1]
+
+        def counted(raw: bytes) -> Any:
+            read.append(raw)
+            return decode(raw)
+
+        levels.decode = counted
         driver.send(source, 0, key="k", timestamp_ms=20_000)
         assert len(read) < 20
 
