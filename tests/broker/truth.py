@@ -63,11 +63,15 @@ def check_at_least(inputs: Iterable[Seen], outputs: Iterable[Seen]) -> None:
     check_same(seen, by_key(inputs))
 
 
-def folded(changelog: Reader) -> dict[str, Any]:
-    """What a changelog holds at its end: the last value of each key, tombstones left out."""
+def folded(changelog: Reader, *, of_table: bool = False) -> dict[str, Any]:
+    """What a changelog holds at its end: the last value of each key, tombstones left out.
+
+    A table's values stand behind the time of their record.
+    """
     changelog.to_end()
+    start = 8 if of_table else 0
     return {
-        key.decode(): msgspec.msgpack.decode(value)
+        key.decode(): msgspec.msgpack.decode(value[start:])
         for entries in changelog.raw.values()
         for key, value in entries.items()
         if value is not None

@@ -110,9 +110,9 @@ class World(Workers):
         """Where a key is, as Kafka's clients hash it."""
         return Partitioner().partition_of(key.encode(), partitions)
 
-    def changelog(self, store: str) -> dict[str, Any]:
+    def changelog(self, store: str, *, of_table: bool = False) -> dict[str, Any]:
         """What the changelog of a store holds."""
-        return folded(self.reader(f"{store}-changelog"))
+        return folded(self.reader(f"{store}-changelog"), of_table=of_table)
 
 
 def counts_of(inputs: list[Seen]) -> dict[str, int]:
