@@ -34,8 +34,9 @@ check: .venv/.ready  ## lint, format, types, and the tidy rules
 broker: .venv/.ready  ## run a Kafka for trying things out (port 9092, or make broker PORT=19092)
 	$(BIN)/python -m tests.kafka_broker --port $(PORT)
 
-bench: .venv/.ready  ## measure streamfn beside its peers
+bench: .venv/.ready  ## measure streamfn beside its peers, and what a week of windows leaves behind
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.week
 
 kill: .venv/.ready  ## kill the flights job thirty times with -9 and compare every figure
 	$(BIN)/python -m tests.kill_flights --kills 30
