@@ -265,7 +265,7 @@ def _shared(
         return None
     spec = table.spec
     if spec is None:
-        cure = "say store= with a name where it is made, or bind the table it is made of"
+        cure = "say store= where it is made (suppress has none), or bind the table before it"
         stage.report(f"{asked} reads a table that keeps nothing", repr(table.name), cure)
         return None
     if kind == "store" and spec.kind == "global":
