@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, get_args, get_origin
 
 from streamfn.engine.keys import KeyForm, to_object, to_store
-from streamfn.engine.operators.timed import Timed
+from streamfn.engine.operators.timed import Timed, row_of
 from streamfn.engine.scope import Scope
 from streamfn.errors import InternalError
 from streamfn.function.state import Context, Map, Store, Value
@@ -130,14 +130,6 @@ class TaskMap(Map[Any, Any]):
             yield decode(key, len(prefix))[0], value
 
 
-def kept(timed: Timed, spec: StoreSpec, at: bytes, key: Any) -> Any:
-    """The value of an entry; a session is there only with its very end, which is not in ``at``."""
-    found = timed.get(at)
-    if found is None or (spec.kind == "session" and found[1] != key.end_ms):
-        return None
-    return found[0]
-
-
 class TimedTaskStore(Store[Any, Any]):
     """The store of a table or an aggregate, shared as ``sf.Store``: entries have a time too.
 
@@ -145,16 +137,17 @@ class TimedTaskStore(Store[Any, Any]):
     of windows or has versions can only be read.
     """
 
-    __slots__ = ("_encode", "_scope", "_seen", "_spec", "_timed")
+    __slots__ = ("_encode", "_row", "_scope", "_seen", "_spec", "_timed")
 
     def __init__(self, scope: Scope, spec: StoreSpec) -> None:
         self._spec = spec
         self._scope, self._timed = scope, Timed(scope.levels[spec.name], spec)
         self._encode, self._seen = encode_key(spec), decode_entry(spec)
+        self._row = row_of(self._timed, spec)
 
     def _get(self, key: Any) -> Any:
-        found = kept(self._timed, self._spec, self._encode(key), key)
-        return MISSING if found is None else found
+        found = self._row(key)
+        return MISSING if found is None or found[0] is None else found[0]
 
     def _put(self, key: Any, value: Any) -> None:
         self._check_writable(key)
@@ -187,11 +180,11 @@ class TimedTaskStore(Store[Any, Any]):
 class TableLookup:
     """A table of the same partitioning, as ``sf.Lookup``; a key of another partition raises."""
 
-    __slots__ = ("_encode", "_of_windows", "_scope", "_spec", "_timed", "_topic_key", "_width")
+    __slots__ = ("_of_windows", "_row", "_scope", "_spec", "_topic_key", "_width")
 
     def __init__(self, scope: Scope, spec: StoreSpec, topic_key: Serde[Any]) -> None:
         self._scope, self._spec = scope, spec
-        self._timed, self._encode = Timed(scope.levels[spec.name], spec), encode_key(spec)
+        self._row = row_of(Timed(scope.levels[spec.name], spec), spec)
         self._topic_key = topic_key
         self._of_windows = get_origin(topic_key.type) is Windowed
         """The topic that brought the keys has windows in them; else an operator made those."""
@@ -201,7 +194,8 @@ class TableLookup:
         """Return the table's value for a key, or None."""
         if self._width > 1:
             self._check(key)
-        return kept(self._timed, self._spec, self._encode(key), key)
+        found = self._row(key)
+        return None if found is None else found[0]
 
     def _has_window(self, key: Any) -> bool:
         return isinstance(key, Windowed) and not self._of_windows

@@ -8,10 +8,9 @@ of ``engine.operators.aggregates``, which ``tests/unit/test_compilers.py`` compa
 from typing import TYPE_CHECKING
 
 from streamfn.engine.keys import KeyForm, to_store
-from streamfn.engine.operators.closing import expiry
-from streamfn.engine.operators.timed import Register
+from streamfn.engine.operators.closing import Closing, dropping
 from streamfn.graph.operators import Aggregate
-from streamfn.graph.stores import ENTRY, REGISTER, TIME
+from streamfn.graph.stores import ENTRY, TIME
 from streamfn.serde import is_immutable
 from streamfn.serde.operators import windowed_serde
 from streamfn.state.levels import MISSING
@@ -19,8 +18,6 @@ from streamfn.windowed import SPAN, Windowed
 
 if TYPE_CHECKING:
     from streamfn.engine.generate import Chain
-
-STREAM_TIME = REGISTER + b"t"
 
 
 def not_generated(node: Aggregate) -> str:
@@ -54,13 +51,12 @@ def aggregate(chain: "Chain", node: Aggregate) -> None:
 
 def _tumbling(chain: "Chain", node: Aggregate, key: str) -> None:
     """The window of the record's time: ``operators.windows.FixedAggregate._tumbling`` as text."""
-    window, levels = node.window, chain.scope.levels[node.store.name]
+    window = node.window
     assert window is not None
+    store = chain.compiler.timed(node.store)
+    closing = Closing(store, window, 1, ENTRY, drop=dropping(store))
     size, at, now = window.size_ms, chain.time, chain.fresh("now")
-    register, start = (
-        chain.name("register", Register(levels, STREAM_TIME, -1)),
-        chain.fresh("start"),
-    )
+    register, start = chain.name("register", closing.times[0]), chain.fresh("start")
     missing, drop = chain.name("MISSING", MISSING), chain.name("drop", chain.scope.metrics.drop)
     chain.before.append(f"{now} = {register}.get()")
     chain.after.append(f"{register}.advance({now})")
@@ -76,7 +72,7 @@ def _tumbling(chain: "Chain", node: Aggregate, key: str) -> None:
     )
     chain.effects.append(f"if {at} > {now}: {now} = {at}")
     entry = _settle(chain, node, row)
-    expire = chain.name("expire", expiry(chain.compiler.timed(node.store), window))
+    expire = chain.name("expire", closing.expire)
     chain.effects.append(f"if {entry} is {missing}: {expire}({now}); undo.clear()")
     _windowed_key(chain, node, start, size)
 

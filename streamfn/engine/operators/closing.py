@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from streamfn.engine.operators.timed import Timed
 from streamfn.engine.scope import Idle, Run
-from streamfn.graph.stores import ENTRY, REGISTER, TIME
+from streamfn.graph.stores import REGISTER, TIME
 from streamfn.graph.topology import WindowSpec
 from streamfn.windowed import FOREVER_MS
 
@@ -248,11 +248,11 @@ def marker(store: Timed) -> Callable[[bytes], None]:
     return lambda key: levels.put_cached(key, kept)
 
 
-def expiry(store: Timed, window: WindowSpec) -> Callable[[int], None]:
-    """Return what deletes windows of a fixed size that are long closed: ``Closing.expire``."""
+def dropping(store: Timed) -> Rows:
+    """Return what deletes windows whose rows are their entries."""
 
-    def forget(rows: list[Row]) -> None:
+    def drop(rows: list[Row]) -> None:
         for raw, _ in rows:
             store.drop(raw)
 
-    return Closing(store, window, 1, ENTRY, drop=forget).expire
+    return drop

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from streamfn.engine.keys import KeyForm, to_object, to_store
 from streamfn.engine.operators.suppress import value_before
 from streamfn.engine.operators.table_steps import UNKNOWN_MS, Row, step_row
+from streamfn.engine.operators.timed import row_of
 from streamfn.engine.operators.versioned import Versions
 from streamfn.errors import InternalError
 from streamfn.graph.operators import Aggregate, Suppress, TableAggregate, TableJoin, TableStep
-from streamfn.graph.stores import encode_key
 from streamfn.graph.topology import StoreSpec, TableStore
 
 if TYPE_CHECKING:
@@ -44,23 +44,11 @@ def compiler_getter(compiler: "Compiler", name: str, form: KeyForm) -> Getter:
 def _kept(compiler: "Compiler", spec: StoreSpec, form: KeyForm) -> Getter:
     store = compiler.timed(spec)
     if spec.window is not None:
-        return _windowed(compiler, spec, form)
+        row, key_of = row_of(store, spec), to_object(form)
+        return lambda key: row(key_of(key))
     store_key = to_store(form, spec.key)
     get = Versions(store, spec).latest if spec.kind == "versioned" else store.get
     return lambda key: get(store_key(key))
-
-
-def _windowed(compiler: "Compiler", spec: StoreSpec, form: KeyForm) -> Getter:
-    get, key_of, encode = compiler.timed(spec).get, to_object(form), encode_key(spec)
-    if spec.kind != "session":
-        return lambda key: get(encode(key_of(key)))
-
-    def session(key: Any) -> Row:
-        key = key_of(key)
-        found = get(encode(key))
-        return found if found is not None and found[1] == key.end_ms else None
-
-    return session
 
 
 def _step(compiler: "Compiler", node: TableStep, form: KeyForm) -> Getter:

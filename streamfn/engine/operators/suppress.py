@@ -6,11 +6,10 @@ goes on and when follows from the changes that came alone, and from the wall clo
 ``idle_close_ms`` is given; what was closed by the wall clock stays closed.
 
     01 place key → (new value, its time)       what waits, in the order in which it goes on
-    02 key → (old value, place)                where it waits
-    03 key → (value before it waited, 0)       once a second change has replaced the old value
+    02 key → (value before it waited, place)   where it waits, and what went on last
 
 ``place`` is the end of the window, or the time of the first change. Where it follows from the key
-and nobody behind looks at old values, the last two are left out.
+and nobody behind looks at old values, the second is left out.
 """
 
 from collections.abc import Callable
@@ -32,7 +31,6 @@ from streamfn.windowed import FOREVER_MS, Windowed
 if TYPE_CHECKING:
     from streamfn.engine.closures import Compiler
 
-BEFORE: Final = b"\x03"
 _SPAN: Final = Struct(">QQ")
 _PLACE: Final = Struct(">cQ")
 
@@ -79,8 +77,7 @@ def value_before(compiler: "Compiler", node: Suppress) -> Callable[[Any], tuple[
     store, encode = compiler.timed(node.store), _waiting(compiler, node).encode
 
     def before(key: Any) -> tuple[Any] | None:
-        at = encode(key)
-        found = store.get(BEFORE + at) or store.get(ENTRY + at)
+        found = store.get(ENTRY + encode(key))
         return None if found is None else (found[0],)
 
     return before
@@ -178,10 +175,6 @@ class Waiting:
                 self._added(place)
             else:
                 place = noted[1]
-                if self.asks_old:
-                    if store.get(BEFORE + at) is None:
-                        store.put(BEFORE + at, noted[0], 0)
-                    store.put(ENTRY + at, old, place)
         elif store.get(_PLACE.pack(INDEX, place) + at) is None:
             self._added(place)
         store.put(_PLACE.pack(INDEX, place) + at, new, timestamp)
@@ -209,32 +202,26 @@ class Waiting:
         self._hand_on(list(islice(oldest, self.count.get() - records_max)))
 
     def _hand_on(self, entries: list[tuple[bytes, tuple[Any, int]]]) -> None:
-        """Hand the first changes on; each waits until it has arrived, for who looks up its row."""
+        """Hand the first changes on; each waits until it has arrived, for who looks up its row.
+
+        The old value, for who takes it back, is what went on last and not what waited meanwhile.
+        Kafka Streams gives that of the last change, and a sum of the groups behind it goes wrong.
+        """
         store, drops_deletions = self.store, self.node.limit_ms is None
         for entry, (new, timestamp) in entries:
             at = entry[9:]
             if new is not None or not drops_deletions:
-                old = self._handed_on_before(at) if self.asks_old else None
+                before = store.get(ENTRY + at) if self.asks_old else None
+                old = None if before is None else before[0]
                 self.then(self.decode(at), (new, old, True), timestamp)
             store.delete(entry)
             if self._noted:
                 store.delete(ENTRY + at)
-                store.delete(BEFORE + at)
         if entries:
             following = next(store.scan(entries[-1][0] + b"\x00", ENTRY), None)
             self.first.set(FOREVER_MS if following is None else _place_of(following[0]))
         if self.node.records_max is not None:
             self.count.set(self.count.get() - len(entries))
-
-    def _handed_on_before(self, at: bytes) -> Any:
-        """The old value for who takes it back: what went on last, not what waited meanwhile.
-
-        Kafka Streams gives the old value of the last change that waited, and a sum of the groups
-        behind it goes wrong.
-        """
-        first, last = self.store.get(BEFORE + at), self.store.get(ENTRY + at)
-        found = first or last
-        return None if found is None else found[0]
 
     def idle_is_over(self, now_ms: int) -> bool:
         """Tell whether something waits and nothing has come for too long on the wall clock."""

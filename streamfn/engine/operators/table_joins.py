@@ -6,11 +6,12 @@ of its own a join keeps nothing (``KTableKTableInnerJoin``, ``…LeftJoin``, ``�
 ``…OuterJoin``, ``KTableKTableJoinMerger``).
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from streamfn.engine.keys import OBJECT, KeyForm, to_object, to_store
 from streamfn.engine.operators.getters import compiler_getter
+from streamfn.engine.operators.join_sides import LEFT, RIGHT
+from streamfn.engine.operators.stream_joins import call_of
 from streamfn.engine.operators.table_steps import old_wanted
 from streamfn.engine.scope import Run
 from streamfn.engine.steps import fan_out, named
@@ -19,8 +20,6 @@ from streamfn.graph.topology import StoreSpec
 
 if TYPE_CHECKING:
     from streamfn.engine.closures import Compiler
-
-LEFT, RIGHT = 0, 1
 
 NEEDED = {"inner": (True, True), "left": (True, False), "outer": (False, False)}
 """By kind: whether a joined row needs a left value, and a right one."""
@@ -60,7 +59,7 @@ def _side(compiler: "Compiler", node: TableJoin, form: KeyForm, side: int, then:
     """What runs for a change of one side. One out of order joins with nothing."""
     other = compiler_getter(compiler, node.parents[1 - side], form)
     mine_needed, theirs_needed = NEEDED[node.kind][side], NEEDED[node.kind][1 - side]
-    call, key_of = _call(node, side), to_object(form)
+    call, key_of = call_of(node, side), to_object(form)
     drop, name, wanted = compiler.scope.metrics.drop, node.name, old_wanted(compiler, node)
 
     def joined(key: Any, mine: Any, theirs: Any) -> Any:
@@ -85,13 +84,3 @@ def _side(compiler: "Compiler", node: TableJoin, form: KeyForm, side: int, then:
         then(key, (result, joined(key, old, theirs) if wanted else None, True), timestamp)
 
     return run
-
-
-def _call(node: TableJoin, side: int) -> Callable[[Any, Any, Any], Any]:
-    """The user's function as ``call(key, mine, theirs)``."""
-    fn = node.fn
-    if node.takes_key:
-        return fn if side == LEFT else lambda key, mine, theirs: fn(key, theirs, mine)
-    if side == LEFT:
-        return lambda key, mine, theirs: fn(mine, theirs)
-    return lambda key, mine, theirs: fn(theirs, mine)

@@ -6,10 +6,10 @@ that a record that fails, a rewind and a restore treat it like any other state; 
 time, what was emitted, a sequence) is an entry without a value.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from streamfn.graph.stores import REGISTER
+from streamfn.graph.stores import REGISTER, encode_key
 from streamfn.graph.topology import StoreSpec
 from streamfn.state.levels import MISSING, Levels
 
@@ -114,3 +114,19 @@ class Register:
             self.set(number)
             return number
         return now
+
+
+def row_of(store: Timed, spec: StoreSpec) -> Callable[[Any], tuple[Any, int] | None]:
+    """Return what gives the entry of a key as people say it.
+
+    A session is there only with its very end, which is not in the entry's key.
+    """
+    get, encode = store.get, encode_key(spec)
+    if spec.kind != "session":
+        return lambda key: get(encode(key))
+
+    def session(key: Any) -> tuple[Any, int] | None:
+        found = get(encode(key))
+        return found if found is not None and found[1] == key.end_ms else None
+
+    return session

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from streamfn.engine.keys import OBJECT, KeyForm, to_object, to_store
-from streamfn.engine.operators.closing import DELETES_MAX, Closing, Row, idle_close
+from streamfn.engine.operators.closing import DELETES_MAX, Closing, Row, dropping, idle_close
 from streamfn.engine.operators.fold import fold_of
 from streamfn.engine.operators.sessions import SessionAggregate
 from streamfn.engine.operators.sliding import SlidingAggregate
@@ -72,7 +72,12 @@ class FixedAggregate:
         self._update = node.emit == "update"
         emit = None if self._update else self._emit
         self._closing = Closing(
-            self._store, node.window, len(node.parents), ENTRY, drop=self._forget, emit=emit
+            self._store,
+            node.window,
+            len(node.parents),
+            ENTRY,
+            drop=dropping(self._store),
+            emit=emit,
         )
         self._watched = idle_close(compiler, self._closing, node.name, node.window)
         self._decode = key_codec(node.store.key).decode
@@ -193,7 +198,3 @@ class FixedAggregate:
             (start,) = TIME.unpack_from(raw, 1)
             key = Windowed(self._decode(raw[9:]), start, window_end(self._window, start))
             self._final(key, (value, None, True), timestamp)
-
-    def _forget(self, rows: list[Row]) -> None:
-        for raw, _ in rows:
-            self._store.delete(raw)
