@@ -4,6 +4,7 @@
     ├── TopologyError            fix the program: all mistakes found when it is built, together
     ├── ConfigError              fix a setting
     ├── SerdeError               bytes that do not decode, a value that does not encode
+    ├── RecordingError           a recording that is damaged, foreign or not in order
     ├── StageError               a user's function raised; ``__cause__`` is the user's own error
     ├── StateError               a local store cannot be used
     │   ├── StateCorruptedError  rebuild it from its changelog
@@ -69,6 +70,12 @@ class SerdeError(StreamfnError):
     exit_code = 5
 
 
+class RecordingError(StreamfnError):
+    """A recording is cut short, damaged, not one of ours, or not in order; the text says where."""
+
+    exit_code = 9
+
+
 class StageError(StreamfnError):
     """A record that does not decode, or whose function raised; the record is undone as a whole."""
 
@@ -80,6 +87,9 @@ class StageError(StreamfnError):
         self.stage, self.task = stage, task
         self.topic, self.partition, self.offset = topic, partition, offset
         self.reason = reason
+        self.key: bytes | None = None
+        self.rank = -1
+        """In a replay: where the input record stands in the order of all."""
         self.redo = False
         """True for a timer: what is not committed is done again, its firing with it."""
         super().__init__(

@@ -8,7 +8,7 @@ tools and replays show to people and never exists on the hot path.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 K = TypeVar("K", covariant=True)
@@ -46,6 +46,10 @@ class Batch:
     offsets: Sequence[int]
     next_offset: int
     headers: list[Headers] | None = None
+    ranks: Sequence[int] | None = None
+    """In a replay: where each record stands in the order of all inputs."""
+    roots: list[bytes] | None = None
+    """Of a repartition topic: the records at the source that these go back to, as text."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -61,6 +65,16 @@ class Columns:
     headers: dict[int, Headers]
     origins: tuple[TopicPartition, ...] = ()
     """Given: every key is one that was read, unchanged, from one of these partitions."""
+    causes: list[int] = field(default_factory=list[int])
+    """If outputs are traced: the row of the input batch that each of them is made of."""
+    stages: list[str] = field(default_factory=list[str])
+    """If outputs are traced: which stage has made each of them."""
+    ranks: list[int] = field(default_factory=list[int])
+    """In a replay: the ranks of the input records, filled in behind each slice."""
+    settled: int = 0
+    """If outputs are traced: so many rows bear already what their causes have to say."""
+    task: str = ""
+    """In a replay: whose rows these are."""
 
     @classmethod
     def empty(cls) -> "Columns":
@@ -83,6 +97,7 @@ class Columns:
     def cut(self, length: int) -> None:
         """Drop all rows from ``length`` on: how a failed record's outputs are undone."""
         del self.keys[length:], self.values[length:], self.timestamps[length:]
+        del self.causes[length:], self.stages[length:]
         for row in [row for row in self.headers if row >= length]:
             del self.headers[row]
 
@@ -92,6 +107,10 @@ class Columns:
         self.values.clear()
         self.timestamps.clear()
         self.headers.clear()
+        self.causes.clear()
+        self.stages.clear()
+        self.ranks.clear()
+        self.settled = 0
 
 
 @dataclass(frozen=True, slots=True)

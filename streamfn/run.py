@@ -169,7 +169,7 @@ def work(
 ) -> None:
     """Start the worker, go round until it is to stop, close it; commit unless it failed."""
     worker, clean = run.worker, False
-    with _calm_memory() as calm:
+    with calm_memory() as calm:
         try:
             worker.start()
             run.directory.remove_unowned(run.config.unowned_folder_delay_ms / 1000)
@@ -198,7 +198,7 @@ def _after_restores(
 
 
 @contextmanager
-def _calm_memory() -> Generator[Callable[[], None]]:
+def calm_memory() -> Generator[Callable[[], None]]:
     """Keep the garbage collector off what lives as long as the worker; yield what says so anew."""
     before = gc.get_threshold()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -22,7 +22,10 @@ LIBRARY = ("streamfn", *LINKED)
 TEXT_SUFFIXES = {".cfg", ".ini", ".in", ".json", ".md", ".py", ".sh", ".toml", ".txt", ".yml", ""}
 
 LAYERS = (
-    {"errors", "record", "serde", "clock", "config", "metrics", "database", "rocks", "windowed"},
+    {
+        "chance", "errors", "record", "serde", "clock", "config", "metrics", "database", "rocks",
+        "windowed",
+    },  # fmt: skip
     {"state", "connectors"},
     {"graph"},
     {"function"},
@@ -36,7 +39,7 @@ RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 APART = {"state", "connectors"}  # of one layer, and yet neither may know the other
 BELOW_A_PORT = {"engine", "state", "connectors", "graph", "function", "dsl"}
 
-COMPOSERS = {"app", "results", "run", "testing", "cli"}
+COMPOSERS = {"app", "results", "run", "testing", "replay", "cli"}
 CONCRETE = {  # module prefix → the rooms that may name it
     "streamfn.connectors.embedded": COMPOSERS | {"connectors"},
     "streamfn.connectors.kafka": COMPOSERS | {"connectors"},

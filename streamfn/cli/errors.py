@@ -29,6 +29,7 @@ EXIT_CODES = {
     6: "state: the folder cannot be used, is in use, or holds another type",
     7: "the log cannot be used or is in use by another process",
     8: "stopped on purpose: going on would lose or double something",
+    9: "a recording is cut short, damaged, foreign or not in order",
     70: "a bug in streamfn",
     130: "Ctrl-C: a second one, or before --until-end came to the end (143: SIGTERM)",
 }

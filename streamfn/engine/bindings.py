@@ -12,6 +12,7 @@ that raises leaves no trace.
 from collections.abc import Callable, Iterator
 from typing import Any, get_args, get_origin
 
+from streamfn.chance import Chance, root_text
 from streamfn.engine.keys import KeyForm, to_object, to_store
 from streamfn.engine.operators.timed import Timed, row_of
 from streamfn.engine.scope import Scope
@@ -219,9 +220,10 @@ class TaskContext(Context[Any]):
 
     __slots__ = ("_cursor", "_scope", "_send")
 
-    def __init__(self, scope: Scope, send: Callable[[Any], None]) -> None:
+    def __init__(self, scope: Scope, send: Callable[[Any], None], stage: str) -> None:
         self._scope, self._cursor, self._send = scope, scope.cursor, send
-        self._now_ms = scope.clock.now_ms
+        self._now_ms = self._record_ms if scope.replayed else scope.clock.now_ms
+        self._chance = Chance(stage)
         self.key, self.timestamp_ms, self.emitted = None, 0, []
 
     @property
@@ -253,6 +255,19 @@ class TaskContext(Context[Any]):
         """Put what is to be sent into the transaction."""
         self._send(record)
 
+    def reset(self) -> None:
+        """The record is processed again: it gets the same chance."""
+        self._chance.reset()
+
+    def _record_ms(self) -> int:
+        return self.timestamp_ms
+
+    def _root(self) -> str:
+        cursor = self._cursor
+        if cursor.offset < 0:  # a timer
+            return root_text(self._scope.task, self._scope.partition, -1, self.timestamp_ms)
+        return f"{cursor.root} {cursor.source.topic}" if cursor.rooted else cursor.root
+
 
 class Bound:
     """All injected parameters of one function in one task, in call order."""
@@ -269,7 +284,7 @@ class Bound:
         self.context: TaskContext | None = None
         self.maps: list[tuple[TaskMap, Callable[[Any], bytes]]] = []
         self.arguments: dict[str, Any] = {}
-        self._object = to_object(form)
+        self._object, self._stage = to_object(form), node.name
         for parameter in node.parameters:
             self.arguments[parameter.name] = self._make(scope, parameter, form, send, topic_keys)
 
@@ -282,7 +297,7 @@ class Bound:
         topic_keys: dict[str, Any],
     ) -> Any:
         if parameter.kind == "context":
-            self.context = TaskContext(scope, send)
+            self.context = TaskContext(scope, send, self._stage)
             return self.context
         store = parameter.store
         if store is None:
@@ -325,3 +340,5 @@ class Bound:
         """After a failure: no value is absent or deleted any more."""
         for value in self.values.values():
             value.target._state = 0
+        if self.context is not None:
+            self.context.reset()

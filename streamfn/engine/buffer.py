@@ -9,7 +9,7 @@ is the same in each replay; while an input is empty and not known to be at its e
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from streamfn.record import Batch, TopicPartition
@@ -62,9 +62,9 @@ class Buffer:
         """Return the rows that go next, at most ``limit``; None if there are none yet."""
         if len(self._queues) == 1:
             ((source, queue),) = self._queues.items()
-            return self._slice(source, queue[0].timestamps, None, limit) if queue else None
+            return self._slice(source, None, limit) if queue else None
         heads = [
-            (queue[0].timestamps[self._heads[source]], source)
+            (_order(queue[0])[self._heads[source]], source)
             for source, queue in self._queues.items()
             if queue
         ]
@@ -73,7 +73,7 @@ class Buffer:
         heads.sort()
         _, source = heads[0]
         bound = heads[1] if len(heads) > 1 else None
-        return self._slice(source, self._queues[source][0].timestamps, bound, limit)
+        return self._slice(source, bound, limit)
 
     def _must_wait(self, caught_up: Callable[[TopicPartition], bool], now_ms: int) -> bool:
         """An empty input that is not at its end may hold earlier records.
@@ -97,7 +97,6 @@ class Buffer:
     def _slice(
         self,
         source: TopicPartition,
-        timestamps: list[int],
         bound: tuple[int, TopicPartition] | None,
         limit: int,
     ) -> Slice:
@@ -107,8 +106,8 @@ class Buffer:
         if bound is not None:
             at, other = bound
             last = at if source < other else at - 1
-            end = start + 1
-            while end < stop and timestamps[end] <= last:
+            end, order = start + 1, _order(batch)
+            while end < stop and order[end] <= last:
                 end += 1
             stop = end
         return Slice(batch, start, stop)
@@ -121,3 +120,8 @@ class Buffer:
         if self._heads[source] == len(queue[0]):
             queue.popleft()
             self._heads[source] = 0
+
+
+def _order(batch: Batch) -> Sequence[int]:
+    """What rows are merged by: their times, or in a replay the order of all inputs."""
+    return batch.timestamps if batch.ranks is None else batch.ranks

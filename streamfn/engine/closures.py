@@ -217,7 +217,7 @@ class Compiler:
             case Sink() if node.choose is not None:
                 return named(compile_chosen(self, node, form), node.name)  # type: ignore[no-any-return]  # named keeps the type
             case Sink():
-                run = fan_out([self.sink(topic, form, node.name) for topic in node.topics])
+                run = fan_out([self.sink(topic, form, node.name, parent) for topic in node.topics])
                 return self.with_key(run, node.name) if node.drops_null_keys else run
             case _:
                 message = f"node {node.name!r} of kind {type(node).__name__} cannot be compiled"
@@ -251,8 +251,12 @@ class Compiler:
 
         return named(run, node.name)  # type: ignore[no-any-return]  # named keeps the type
 
-    def sink(self, topic: TopicSpec, form: KeyForm, stage: str) -> Run:
-        """Compile a sink: encode first (it may raise), then append to the topic's columns."""
+    def sink(self, topic: TopicSpec, form: KeyForm, stage: str, by: str = "") -> Run:
+        """Compile a sink: encode first (it may raise), then append to the topic's columns.
+
+        ``by`` is the stage that made what comes, if that is another than the sink's own.
+        """
+        by = by or stage
         columns = self.scope.output(topic.name)
         keys, values, times = columns.keys, columns.values, columns.timestamps
         encode, key_bytes = topic.value.encode, to_topic(form, topic.key)
@@ -271,7 +275,20 @@ class Compiler:
             values.append(data)
             times.append(timestamp)
 
-        return named(run, stage)  # type: ignore[no-any-return]  # named keeps the type
+        return named(self.traced(run, columns, by), stage)  # type: ignore[no-any-return]  # named keeps the type
+
+    def traced(self, send: Run, columns: Columns, stage: str) -> Run:
+        """Where outputs are traced, note which record and stage each of them is of."""
+        if not self.scope.traced:
+            return send
+        causes, stages, cursor = columns.causes, columns.stages, self.scope.cursor
+
+        def run(key: Any, value: Any, timestamp: int) -> None:
+            send(key, value, timestamp)
+            causes.append(cursor.index)
+            stages.append(stage)
+
+        return run
 
     def with_key(self, then: Run, stage: str) -> Run:
         """Drop what has no key, and count it: it has no partition."""

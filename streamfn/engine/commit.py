@@ -53,8 +53,13 @@ class Participant(Protocol):
         """Put what is to be sent into the transaction."""
         ...
 
-    def offsets(self, token: str) -> dict[TopicPartition, Committed]:
-        """Return the positions to commit, with the token."""
+    def offsets(
+        self, token: str, ends: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, Committed]:
+        """Return the positions to commit, with the token; ``ends`` are those of what was written.
+
+        They are known after the flush: metadata may tell where the state of this commit ends.
+        """
         ...
 
     def committed(self, token: str, ends: dict[TopicPartition, int]) -> None:
@@ -145,9 +150,7 @@ class Committer:
         self._sequence += 1
         token = f"{self._incarnation}:{self._sequence}"
         offsets: dict[TopicPartition, Committed] = {}
-        for participant in participants:
-            offsets.update(participant.offsets(token))
-        ends, suspect = self._produce(participants, offsets)
+        ends, suspect = self._produce(token, participants, offsets)
         suspect |= self._finish(token, offsets)
         for participant in participants:
             participant.committed(token, ends)
@@ -157,13 +160,19 @@ class Committer:
             self.open()
 
     def _produce(
-        self, participants: Sequence[Participant], offsets: Mapping[TopicPartition, Committed]
+        self,
+        token: str,
+        participants: Sequence[Participant],
+        offsets: dict[TopicPartition, Committed],
     ) -> tuple[dict[TopicPartition, int], bool]:
+        """Put all into the transaction; fill in the offsets, and return the ends of what it has."""
         try:
             self._log.begin()
             for participant in participants:
                 participant.emit(self._log)
             ends = self._log.flush()
+            for participant in participants:
+                offsets.update(participant.offsets(token, ends))
             started_s = self._clock.monotonic_s()
             self._log.send_offsets(offsets)
         except (RefusedError, SerdeError) as error:

@@ -101,7 +101,7 @@ def stage_error(
     """Make what a worker stops with under ``fail``; its cause is the user's own error."""
     reason = f"key {key!r}: {type(error).__name__}: {error}"
     made = StageError(stage, task, source.topic, source.partition, offset, reason)
-    made.__cause__ = error
+    made.__cause__, made.key = error, key
     return made
 
 
@@ -161,11 +161,24 @@ class Failures:
         policy = policy_of(self._plan.topology, stage)
         self._retry(error, source, offset, policy)
         if policy.on_error == "fail":
-            raise stage_error(error, stage, self._scope.task, source, offset, cursor.raw[0])
+            made = stage_error(error, stage, self._scope.task, source, offset, cursor.raw[0])
+            self._stop(made)
+            return
         if policy.on_error == "dead_letter":
             self._bury(error, stage, source, offset)
         else:
             self._scope.metrics.skipped += 1
+
+    def _stop(self, error: StageError) -> None:
+        """Have the worker stop; a replay takes note and goes on.
+
+        Raises:
+            StageError: nobody takes note.
+        """
+        if self._plan.noted is None:
+            raise error
+        error.rank = self._scope.cursor.rank
+        self._plan.noted(error)
 
     def _retry(self, error: Exception, source: TopicPartition, offset: int, policy: Policy) -> None:
         if self._tried != (source, offset):
@@ -181,10 +194,13 @@ class Failures:
     def _bury(self, error: Exception, stage: str, source: TopicPartition, offset: int) -> None:
         """Write the record as it was read to the dead letters; its own headers are added later."""
         key, value, timestamp = self._scope.cursor.raw
-        now_ms = self._scope.clock.now_ms()
+        now_ms = timestamp if self._scope.replayed else self._scope.clock.now_ms()
         headers = dead_letter_headers(error, stage, self._scope.task, source, offset, now_ms)
         letters = self._scope.output(self._plan.dead_letter_topic)
         letters.add(key, value, timestamp, headers)
+        if self._scope.traced:
+            letters.causes.append(self._scope.cursor.index)
+            letters.stages.append(stage)
         self._scope.metrics.dead_letters += 1
 
     def result_failed(
@@ -238,5 +254,6 @@ class Failures:
             place = TopicPartition(f"timer {timer.timer.name}", self._scope.partition)
             made = stage_error(error, timer.stage, self._scope.task, place, now_ms, None)
             made.redo = True
-            raise made
+            self._stop(made)
+            return
         self._scope.metrics.drop("failed timer", timer.stage)

@@ -7,6 +7,7 @@ a double (protocol §5). Invariant: rows and position are in the same transactio
 
 import json
 import logging
+from collections.abc import Mapping
 
 from streamfn.clock import Clock
 from streamfn.connectors.log import Committed, Log
@@ -207,7 +208,9 @@ class FeedTask:
         key, now_ms = self.feed.name.encode(), self._clock.now_ms()
         log.emit(self.topic.topic, 0, Columns([key], [self._position], [now_ms], {}))
 
-    def offsets(self, token: str) -> dict[TopicPartition, Committed]:
+    def offsets(
+        self, token: str, ends: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, Committed]:
         """The number of positions written so far, with the transaction's token."""
         mark = Mark(token, at_end=self.at_end)
         return {self.topic: Committed(self._sequence + 1, written(mark))}

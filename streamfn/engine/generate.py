@@ -205,7 +205,7 @@ class Chain:
             self.settle(*each)
         self.leave_if("value is None")
         for topic in node.sinks:
-            self.sink(topic)
+            self.sink(topic, node.name)
 
     def arguments(self, bound: Bound) -> str:
         """By position, as the signature was read: a keyword costs ten nanoseconds."""
@@ -265,7 +265,7 @@ class Chain:
             f"if {new} {changed} {entry}: {cache}[{key}] = {new}; {dirty}[{key}] = {new}"
         )
 
-    def sink(self, topic: TopicSpec, *, drops_null_keys: bool = False) -> None:
+    def sink(self, topic: TopicSpec, by: str, *, drops_null_keys: bool = False) -> None:
         """Encode now, append with the other effects."""
         columns = self.scope.output(topic.name)
         self.count += 1
@@ -287,6 +287,10 @@ class Chain:
         )
         times = self.name("times", columns.timestamps.append)
         effect = f"{keys}({sent}); {values}({data}); {times}({self.time})"
+        if self.scope.traced:
+            causes, cursor = self.name("causes", columns.causes.append), self.scope.cursor
+            stages = self.name("stages", columns.stages.append)
+            effect += f"; {causes}({self.name('cursor', cursor)}.index); {stages}({by!r})"
         if drops_null_keys:
             drop = self.name("drop", self.scope.metrics.drop)
             self.effects.append(f"if {sent} is None: {drop}('null key', {self.stage!r})")
@@ -315,7 +319,7 @@ def generate(compiler: Compiler, source: Source) -> tuple[RunBatch, str] | None:
             if isinstance(child, Sink):
                 chain.stage = child.name
                 for topic in child.topics:
-                    chain.sink(topic, drops_null_keys=child.drops_null_keys)
+                    chain.sink(topic, node.name, drops_null_keys=child.drops_null_keys)
     return _assemble(chain, source)
 
 

@@ -26,6 +26,8 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a feed: all its rows are in the log."""
     changelogs: tuple[str, ...] = ()
     """Of a task: which topics hold its state, one short text a store; see ``changelogs_of``."""
+    ends: tuple[int, ...] = ()
+    """How far each of these changelogs held what was committed, so that it can be copied."""
 
 
 def written(mark: Mark) -> str:
@@ -49,6 +51,19 @@ def changelogs_of(ids: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(said) if len(ids) <= CHANGELOGS_MAX else ()
 
 
+def ends_of(ends: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the ends of the stores' changelogs in the order of ``changelogs_of``."""
+    return tuple(end for _, end in sorted(ends.items())) if len(ends) <= CHANGELOGS_MAX else ()
+
+
+def end_in(mark: Mark, store: str) -> int | None:
+    """Return how far a store's changelog held the committed state, if the mark tells."""
+    for changelog, end in zip(mark.changelogs, mark.ends, strict=False):
+        if changelog[:DIGITS] == _short(store):
+            return end
+    return None
+
+
 def made_anew(marks: Iterable[Mark], ids: Mapping[str, str]) -> list[str]:
     """Return the stores whose changelog is not the one that the marks know: its records are gone.
 
@@ -62,8 +77,12 @@ def made_anew(marks: Iterable[Mark], ids: Mapping[str, str]) -> list[str]:
 
 def without(mark: Mark, store: str) -> Mark:
     """Return a mark that does not know of a store, whose changelog may then be deleted."""
-    kept = tuple(each for each in mark.changelogs if not each.startswith(_short(store)))
-    return msgspec.structs.replace(mark, changelogs=kept)
+    kept = [n for n, each in enumerate(mark.changelogs) if not each.startswith(_short(store))]
+    return msgspec.structs.replace(
+        mark,
+        changelogs=tuple(mark.changelogs[n] for n in kept),
+        ends=tuple(mark.ends[n] for n in kept if n < len(mark.ends)),
+    )
 
 
 def _short(text: str) -> str:

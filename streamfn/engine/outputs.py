@@ -28,12 +28,32 @@ class Outputs:
         self._hashed = hashed_keys(scope.subtopology)
         self._widths: dict[str, int] = {}
         """Partition counts of topics that records have chosen."""
+        self._counted: dict[str, tuple[int, int]] = {}
+
+    def waiting_bytes(self) -> int:
+        """Bytes of outputs that wait for the commit; it counts only what is new."""
+        for topic, columns in self._scope.outputs.items():
+            rows, counted = self._counted.get(topic, (0, 0))
+            if rows != len(columns):
+                rows = min(rows, len(columns))
+                new = sum(map(len, filter(None, columns.values[rows:])))
+                self._counted[topic] = len(columns), counted + new
+        return sum(counted for _, counted in self._counted.values())
+
+    def clear(self) -> int:
+        """Forget all outputs; return how many there were."""
+        rows = 0
+        for columns in self._scope.outputs.values():
+            rows += len(columns)
+            columns.clear()
+        self._counted.clear()
+        return rows
 
     def emit(self, log: Log) -> None:
         """Put all columns into the transaction."""
         for topic, columns in self._scope.outputs.items():
             if len(columns):
-                columns.origins = self._scope.origins(topic)
+                columns.origins, columns.task = self._scope.origins(topic), self._scope.task
                 if topic in self._scope.chosen:
                     self._emit_chosen(log, topic, columns)
                 else:
@@ -109,6 +129,8 @@ def _picked(columns: Columns, rows: list[int]) -> Columns:
     else:
         pick = itemgetter(*rows)
         part = Columns(list(pick(keys)), list(pick(values)), list(pick(times)), {})
+    part.task, part.ranks = columns.task, [columns.ranks[row] for row in rows if columns.ranks]
+    part.stages = [columns.stages[row] for row in rows if columns.stages]
     if columns.headers:
         headers = ((at, columns.headers.get(row)) for at, row in enumerate(rows))
         part.headers.update((at, found) for at, found in headers if found)

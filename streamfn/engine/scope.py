@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from operator import length_hint
 from typing import Any, TypeAlias
 
+from streamfn.chance import root_text
 from streamfn.clock import Clock
 from streamfn.engine.global_table import GlobalTable
 from streamfn.graph.plan import Subtopology
@@ -81,6 +82,23 @@ class Cursor:
         return self._batch.headers[self.index]
 
     @property
+    def rank(self) -> int:
+        """In a replay: where the current record stands in the order of all inputs."""
+        batch = self._batch
+        return -1 if batch is None or batch.ranks is None else batch.ranks[self.index]
+
+    @property
+    def rooted(self) -> bool:
+        """True if the current record comes through a repartition that tells of its root."""
+        return self._batch is not None and self._batch.roots is not None
+
+    @property
+    def root(self) -> str:
+        """Where the current record entered the program, as text."""
+        assert self._batch is not None, "no record is being processed"
+        return root_of(self._batch, self.index)
+
+    @property
     def highest_timestamp_ms(self) -> int:
         """The highest timestamp of the rows begun so far; -1 when no record is being processed."""
         if self._batch is None:
@@ -97,6 +115,14 @@ class Cursor:
         assert self._batch is not None, "no record is being processed"
         at, batch = self.index, self._batch
         return batch.keys[at], batch.values[at], batch.timestamps[at]
+
+
+def root_of(batch: Batch, row: int) -> str:
+    """Return where a record entered the program: what it was told of, or its own place."""
+    if batch.roots is not None:
+        return batch.roots[row].decode()
+    topic, partition = batch.source
+    return root_text(topic, partition, batch.offsets[row], batch.timestamps[row])
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +162,10 @@ class Scope:
     """Topic written to → topics whose keys it gets just as they were read."""
     rekeyed: set[str] = field(default_factory=set[str])
     """Topics that also get other keys."""
+    replayed: bool = False
+    """Clocks show the record's time."""
+    traced: bool = False
+    """Outputs note which record and stage made them."""
     global_tables: Mapping[str, GlobalTable] = field(default_factory=dict[str, GlobalTable])
     """The worker's own, for look-ups: no part of the task's state."""
     topics: Mapping[str, TopicSpec] = field(default_factory=dict[str, TopicSpec])

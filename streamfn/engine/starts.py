@@ -128,7 +128,9 @@ class LatestStart:
     def emit(self, log: Log) -> None:
         """Nothing but positions."""
 
-    def offsets(self, token: str) -> dict[TopicPartition, Committed]:
+    def offsets(
+        self, token: str, ends: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, Committed]:
         """The ends."""
         text = written(Mark(token))
         return {source: Committed(end, text) for source, end in self._ends.items()}

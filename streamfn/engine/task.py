@@ -27,11 +27,12 @@ from streamfn.engine.compile import Compiled, CompiledIdle, CompiledTimer, compi
 from streamfn.engine.condemned import condemned_rows
 from streamfn.engine.failure import Failures, Parked, stage_behind
 from streamfn.engine.global_table import GlobalTable, tables_of
-from streamfn.engine.marks import Mark, mark_of, written
+from streamfn.engine.marks import Mark, ends_of, mark_of, written
 from streamfn.engine.outputs import Outputs
 from streamfn.engine.scope import Scope, open_levels
 from streamfn.engine.steps import merge_time
 from streamfn.engine.timers import Timers
+from streamfn.engine.tracing import Tracer, is_traced, without_own_headers
 from streamfn.errors import InternalError
 from streamfn.graph.plan import Plan, Subtopology
 from streamfn.graph.topology import Timer
@@ -97,8 +98,10 @@ class Task:
         self.scope = Scope(
             self.name, partition, sub, open_levels(sub, home.store, undo), undo, metrics, clock,
             partition_of, topics=plan.known_topics, internal=plan.own_topics,
+            replayed=plan.replayed, traced=is_traced(plan, sub),
             global_tables=tables_of(plan.topology) if global_tables is None else global_tables,
         )  # fmt: skip
+        self._tracer = Tracer(self.scope, plan)
         self.changelogs: tuple[str, ...] = ()
         """Which topics hold the state, for the mark of a transaction."""
         self._failures = Failures(self.scope, plan)
@@ -116,8 +119,7 @@ class Task:
         self._chunk_rows = 64
         self._sent: list[str] = []
         self._changelog_ends: dict[str, int] = {}
-        self._counted: dict[str, tuple[int, int]] = {}
-        self._timers = Timers(self.compiled.timers, self._fire)
+        self._timers = Timers(self.compiled.timers, self._fire, replayed=plan.replayed)
         self._token, self._stored_token, self._committed_time_ms = "", "", -1
 
     def transition_to(self, state: TaskState) -> None:
@@ -130,7 +132,8 @@ class Task:
     # input
     def add(self, batch: Batch) -> None:
         """Take a batch; where the topic has an event time of its own, that is its timestamps."""
-        topic = self.compiled.chains[batch.source.topic].source.topic
+        source = self.compiled.chains[batch.source.topic].source
+        topic, batch = source.topic, without_own_headers(batch, internal=source.internal)
         if topic.timestamp is not None:
             for row, raw in enumerate(batch.values):
                 batch.timestamps[row] = merge_time(topic, raw, batch.timestamps[row])
@@ -176,6 +179,15 @@ class Task:
         batch, start = found.batch, found.start
         before_ms = self.scope.stream_time_ms
         stop = self._timers.stop_row(batch, start, found.stop, before_ms)
+        try:
+            stop = self._run_chain(batch, start, stop)
+            self._timers.fire_stream(before_ms, self.scope.stream_time_ms)
+        finally:
+            self._trace(batch)
+        return stop - start
+
+    def _run_chain(self, batch: Batch, start: int, stop: int) -> int:
+        """Run rows up to ``stop``, or the first of them alone; return where it came to."""
         apart = batch.headers is not None or bool(self.condemned)
         if apart:
             stop = start + 1
@@ -194,8 +206,11 @@ class Task:
         finally:  # a record that stops the task is not done, those before it are
             self._advance(batch, start, max(done, cursor.index) if done < stop else stop)
             cursor.leave()
-        self._timers.fire_stream(before_ms, self.scope.stream_time_ms)
-        return stop - start
+        return stop
+
+    def _trace(self, batch: Batch | None) -> None:
+        if self.scope.traced:
+            self._tracer.settle(batch)
 
     def _run_one(self, batch: Batch, row: int, rows: Any, run: Callable[[Any], None]) -> None:
         """Run one record: one that may be condemned, or whose headers go on to its outputs."""
@@ -229,12 +244,13 @@ class Task:
     # timers
     def fire_wall_timers(self) -> None:
         """Fire what is due on the wall clock, between records."""
-        if self._clock.monotonic_s() >= self.parked_until_s:
+        if self._clock.monotonic_s() >= self.parked_until_s and not self.plan.replayed:
             now_ms = self._clock.now_ms()
             self._timers.fire_wall(now_ms)
             for idle in self.compiled.idle:
                 if idle.idle.due(now_ms):
                     self._fire_idle(idle, now_ms)
+            self._trace(None)
 
     def _fire_idle(self, idle: CompiledIdle, now_ms: int) -> None:
         timer = Timer(idle.idle.stage, idle.idle.fire, 0, "wall", (), False, "")
@@ -257,14 +273,8 @@ class Task:
         return self._moved
 
     def output_bytes(self) -> int:
-        """Bytes of outputs that wait for the commit; it counts only what is new."""
-        for topic, columns in self.scope.outputs.items():
-            rows, counted = self._counted.get(topic, (0, 0))
-            if rows != len(columns):
-                rows = min(rows, len(columns))
-                new = sum(map(len, filter(None, columns.values[rows:])))
-                self._counted[topic] = len(columns), counted + new
-        return sum(counted for _, counted in self._counted.values())
+        """Bytes of outputs that wait for the commit."""
+        return self._outputs.waiting_bytes()
 
     def emit(self, log: Log) -> None:
         """Put outputs and the changed keys, once each, into the transaction."""
@@ -280,9 +290,15 @@ class Task:
                 columns = Columns(keys, values, [now_ms] * len(keys), {})
                 log.emit(self.plan.changelog(name), self.partition, columns)
 
-    def offsets(self, token: str) -> dict[TopicPartition, Committed]:
-        """Positions of all inputs, each with the token of the transaction and stream time."""
-        text = written(Mark(token, self.scope.stream_time_ms, changelogs=self.changelogs))
+    def offsets(
+        self, token: str, ends: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, Committed]:
+        """Positions of all inputs, each with what makes the commit a boundary to start from."""
+        sent = {
+            name: TopicPartition(self.plan.changelog(name), self.partition) for name in self._sent
+        }
+        at = ends_of(self._changelog_ends | {name: ends[each] for name, each in sent.items()})
+        text = written(Mark(token, self.scope.stream_time_ms, changelogs=self.changelogs, ends=at))
         return {source: Committed(self.positions[source], text) for source in self.sources}
 
     def committed(self, token: str, ends: dict[TopicPartition, int]) -> None:
@@ -293,10 +309,7 @@ class Task:
             self._changelog_ends[name] = ends[
                 TopicPartition(self.plan.changelog(name), self.partition)
             ]
-        for columns in self.scope.outputs.values():
-            self._metrics.outputs += len(columns)
-            columns.clear()
-        self._counted.clear()
+        self._metrics.outputs += self._outputs.clear()
         self._sent, self._moved, self.last_done, self.fired = [], False, None, ""
         self._token, self._committed_time_ms = token, self.scope.stream_time_ms
         self.started.clear()
@@ -371,9 +384,7 @@ class Task:
         """Forget what was not committed; the inputs are sought back to the committed positions."""
         for levels in self.scope.levels.values():
             levels.rewind()
-        for columns in self.scope.outputs.values():
-            columns.clear()
-        self._counted.clear()
+        self._outputs.clear()
         self.scope.undo.clear()
         self.buffer.clear()
         self.scope.reset()

@@ -17,10 +17,15 @@ class Timers:
     """The timers of one task; ``fire`` calls one with undo and policy around it."""
 
     def __init__(
-        self, timers: Sequence[CompiledTimer], fire: Callable[[CompiledTimer, int], None]
+        self,
+        timers: Sequence[CompiledTimer],
+        fire: Callable[[CompiledTimer, int], None],
+        *,
+        replayed: bool = False,
     ) -> None:
-        self._stream = [timer for timer in timers if timer.timer.clock == "stream"]
-        self._wall = [timer for timer in timers if timer.timer.clock == "wall"]
+        """In a replay the wall clock is the records' time, so that all timers are of one kind."""
+        self._stream = [t for t in timers if replayed or t.timer.clock == "stream"]
+        self._wall = [t for t in timers if not replayed and t.timer.clock == "wall"]
         self._fire = fire
         self._due_ms: dict[int, int] = {}
         self._fired_ms: dict[int, int] = {}

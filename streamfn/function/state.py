@@ -9,10 +9,13 @@ when asked. Invariant: nothing here knows bytes or transactions.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Generic, Protocol, TypeVar, cast, overload
+from uuid import UUID
 
 import typing_extensions
 
+from streamfn.chance import Chance, Random, root_text, root_time
 from streamfn.record import Headers
 from streamfn.state.levels import MISSING as MISSING
 from streamfn.state.levels import Missing
@@ -245,6 +248,7 @@ class Context(Generic[ContextKey]):
     """
 
     __slots__ = (
+        "_chance",
         "_headers",
         "_now_ms",
         "_offset",
@@ -279,6 +283,7 @@ class Context(Generic[ContextKey]):
         self._offset = offset
         self._stream_time_ms = timestamp_ms if stream_time_ms is None else stream_time_ms
         self._now_ms = lambda: now_ms
+        self._chance = Chance("")
         self.emitted: list[Outgoing[Any, Any]] = []
 
     @property
@@ -308,8 +313,25 @@ class Context(Generic[ContextKey]):
 
     @property
     def now_ms(self) -> int:
-        """Wall-clock time in milliseconds: not the same in a replay."""
+        """Wall-clock time in milliseconds; in a replay, the record's own time."""
         return self._now_ms()
+
+    def now(self) -> datetime:
+        """When the record happened that this call goes back to: the same in each replay."""
+        return root_time(self._root())
+
+    @property
+    def random(self) -> Random:
+        """Random numbers that follow from the record and the stage: the same in each replay."""
+        return self._chance.random(self._root())
+
+    def uuid(self) -> UUID:
+        """A fresh id that follows from the record and the stage: the same in each replay."""
+        return self._chance.uuid(self._root())
+
+    def _root(self) -> str:
+        """Where the record entered the program, as text."""
+        return root_text(self._topic, self._partition, self._offset, self.timestamp_ms)
 
     def emit(self, record: Outgoing[Any, Any]) -> None:
         """Send a record made by ``Topic.record``, besides what the function answers."""

@@ -7,10 +7,10 @@ changelog after its store, never after a position in the program; all inputs of 
 state have the same number of partitions, so that partition *i* of each is task *i*.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from streamfn.errors import Mistake, TopologyError
+from streamfn.errors import Mistake, StageError, TopologyError
 from streamfn.graph.behind import null_keys_are_seen, null_keys_matter
 from streamfn.graph.copartition import not_copartitioned
 from streamfn.graph.naming import changelog_topic, repartition_topic
@@ -84,6 +84,12 @@ class Plan:
     internal_topics: tuple[InternalTopic, ...]
     user_topics: Mapping[str, TopicSpec]
     partitions: Mapping[str, int]
+    provenance: str = ""
+    """The code's version, if outputs are to say what they were made of; else ""."""
+    replayed: bool = False
+    """Outputs get the ranks of their inputs; the wall clock is the records' time."""
+    noted: Callable[[StageError], None] | None = None
+    """Takes what fails under ``on_error`` fail; None: it stops the worker."""
 
     @property
     def application(self) -> str:

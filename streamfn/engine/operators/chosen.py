@@ -51,7 +51,7 @@ class Ways:
             TypeError: the answer names no topic that the sink may write to.
         """
         topic, scope = self._topic(answer), self._compiler.scope
-        run = self._compiler.sink(topic, self._form, self._node.name)
+        run = self._compiler.sink(topic, self._form, self._node.name, self._node.parents[0])
         scope.note_keys(topic.name, None)
         scope.chosen.setdefault(topic.name, topic)
         columns = scope.output(topic.name)

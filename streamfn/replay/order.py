@@ -1,0 +1,187 @@
+"""Replay order: the check of it, and records of a file put together as batches.
+
+Rows come from a file's decoder, or on their way into a file, and go on as a chunk. Invariant: what
+passes is in replay order over all its topics, and its offsets ascend within the recorded ranges;
+this is checked over whole columns, row by row only to name the row that is wrong.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, islice
+from operator import lt
+from typing import Any, Final, NoReturn, TypeAlias
+
+from streamfn.errors import RecordingError
+from streamfn.record import Batch, Headers, TopicPartition
+from streamfn.replay.recording import Chunk, Range
+
+Place: TypeAlias = tuple[str, int]
+"""Topic and partition; equal to a TopicPartition."""
+
+Fail: TypeAlias = Callable[[str, str, str, str], RecordingError]
+"""Make the error of a recording: where, what is wrong, what was got, the cure."""
+
+SORT: Final = (
+    "sort the records by the highest timestamp so far in their partition, then topic, partition "
+    "and offset: docs/recordings.md shows how"
+)
+OFFSETS: Final = "number the records of a partition upwards, within its range of the header"
+EARLIEST: Final = -(2**63) - 1
+
+
+@dataclass(slots=True)
+class Rows:
+    """Columns of consecutive rows of a file; keys and values are as the file has them."""
+
+    places: list[Place]
+    offsets: Sequence[int]
+    timestamps: Sequence[int]
+    keys: Sequence[Any]
+    values: Sequence[Any]
+    headers: Sequence[Any]
+    where: Callable[[int], str]
+    """How errors speak of a row."""
+    to_bytes: Callable[[Iterable[Any]], list[bytes | None]] = list
+    """Of a column of keys or values."""
+    to_headers: Callable[[Iterable[Any]], list[Headers]] = list
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+@dataclass(slots=True)
+class ReplayOrder:
+    """What has passed so far; each pass over a recording has its own."""
+
+    fail: Fail
+    ranges: Mapping[Place, Range] | None = None
+    """Which offsets there may be; None if the recording does not say."""
+    records: int = 0
+    first: dict[Place, int] = field(default_factory=dict[Place, int])
+    next: dict[Place, int] = field(default_factory=dict[Place, int])
+    counts: defaultdict[Place, int] = field(default_factory=lambda: defaultdict[Place, int](int))
+    _mark: int = EARLIEST
+    _last: Place = ("", -1)
+
+    def chunk(self, rows: Rows, topics: Container[str] | None) -> Chunk:
+        """Check rows and make batches of those of the wanted topics."""
+        found: Chunk = []
+        rank = self.records
+        for place, indexes in self.check(rows):
+            if topics is None or place[0] in topics:
+                found.append(_batch(rows, place, indexes, rank))
+        return found
+
+    def check(self, rows: Rows) -> list[tuple[Place, Sequence[int]]]:
+        """Check rows; return which of them belong to each partition."""
+        self._check_order(rows)
+        groups = _groups(rows.places)
+        for place, indexes in groups:
+            self._check_offsets(rows, place, indexes)
+        self.records += len(rows)
+        return groups
+
+    def _check_order(self, rows: Rows) -> None:
+        """Marks are the highest timestamps so far, over all partitions.
+
+        In replay order that is the mark of each row's own partition too: a row with a lower
+        timestamp therefore follows one of its own partition. Marks, then places must ascend.
+        """
+        marks = list(accumulate(rows.timestamps, max, initial=self._mark))
+        places = [self._last, *rows.places]
+        order = list(zip(marks, places, strict=True))
+        late = marks[1:] != list(rows.timestamps)
+        if order != sorted(order) or (late and _stray(rows.timestamps, marks, places) is not None):
+            self._name_disorder(rows, marks, places)
+        self._mark, self._last = marks[-1], places[-1]
+
+    def _name_disorder(self, rows: Rows, marks: list[int], places: list[Place]) -> NoReturn:
+        stray = _stray(rows.timestamps, marks, places)
+        order = list(zip(marks, places, strict=True))
+        pairs = enumerate(zip(order, order[1:], strict=False))
+        swapped = next((index for index, (one, other) in pairs if other < one), len(rows))
+        index = swapped if stray is None else min(swapped, stray)
+        before = f"{_name(places[index])} at {marks[index]}"
+        text = f"{_row(rows, index)} is out of replay order"
+        got = f"timestamp_ms {rows.timestamps[index]} after {before}"
+        raise self.fail(rows.where(index), text, got, SORT)
+
+    def _check_offsets(self, rows: Rows, place: Place, indexes: Sequence[int]) -> None:
+        """Offsets ascend within a partition and stay inside its range."""
+        known = self.ranges.get(place) if self.ranges is not None else Range(0, 2**63)
+        if known is None:
+            text = f"{_name(place)} is not in the header"
+            raise self.fail(rows.where(indexes[0]), text, "", "name it and its range there")
+        least = self.next.get(place, known.start)
+        offsets = [rows.offsets[index] for index in indexes]
+        ascending = all(map(lt, offsets, islice(offsets, 1, None)))
+        if not ascending or offsets[0] < least or offsets[-1] >= known.end:
+            self._name_offset(rows, indexes, least, known)
+        self.first.setdefault(place, offsets[0])
+        self.next[place] = offsets[-1] + 1
+        self.counts[place] += len(offsets)
+
+    def _name_offset(
+        self, rows: Rows, indexes: Sequence[int], least: int, known: Range
+    ) -> NoReturn:
+        for index in indexes:
+            offset = rows.offsets[index]
+            if not least <= offset < known.end:
+                break
+            least = offset + 1
+        wrong = f"{_row(rows, index)} is outside its range"
+        got = f"range {known.start} to {known.end}"
+        if known.start <= offset < known.end:
+            wrong, got = f"{_row(rows, index)} goes back", f"the one before it was {least - 1}"
+        raise self.fail(rows.where(index), wrong, got, OFFSETS)
+
+
+def _stray(timestamps: Sequence[int], marks: list[int], places: list[Place]) -> int | None:
+    """Find the first row below its mark that does not follow one of its own partition."""
+    rows = enumerate(zip(timestamps, marks[1:], strict=True))
+    late = (index for index, (timestamp, mark) in rows if timestamp != mark)
+    return next((index for index in late if places[index] != places[index + 1]), None)
+
+
+def _name(place: Place) -> str:
+    return str(TopicPartition(*place))
+
+
+def _row(rows: Rows, index: int) -> str:
+    return f"{_name(rows.places[index])} offset {rows.offsets[index]}"
+
+
+def _groups(places: list[Place]) -> list[tuple[Place, Sequence[int]]]:
+    """Which rows belong to each partition, in order of their first rows."""
+    if places and places.count(places[0]) == len(places):
+        return [(places[0], range(len(places)))]
+    found: defaultdict[Place, list[int]] = defaultdict(list)
+    for index, place in enumerate(places):
+        found[place].append(index)
+    return list(found.items())
+
+
+def _batch(rows: Rows, place: Place, indexes: Sequence[int], rank: int) -> Batch:
+    """Put the rows of one partition together."""
+    if len(indexes) == len(rows):
+        keys, values, headers = rows.keys, rows.values, rows.headers
+        offsets, timestamps = list(rows.offsets), list(rows.timestamps)
+        ranks: Sequence[int] = range(rank, rank + len(rows))
+    else:
+        keys, values, headers, offsets, timestamps = (
+            [column[index] for index in indexes]
+            for column in (rows.keys, rows.values, rows.headers, rows.offsets, rows.timestamps)
+        )
+        ranks = [rank + index for index in indexes]
+    whole = range(offsets[0], offsets[-1] + 1)
+    return Batch(
+        source=TopicPartition(*place),
+        keys=rows.to_bytes(keys),
+        values=rows.to_bytes(values),
+        timestamps=timestamps,
+        offsets=whole if len(whole) == len(offsets) else offsets,
+        next_offset=offsets[-1] + 1,
+        headers=rows.to_headers(headers) if any(headers) else None,
+        ranks=ranks,
+    )

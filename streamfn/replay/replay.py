@@ -1,0 +1,204 @@
+"""Runs a program again on recorded records, apart from everything that is in production.
+
+Chunks of records come from the inputs, go through workers of the engine as it is, and end as
+effects in a sink; state lives in a temporary folder. Invariant (protocol §6): given the recorded
+inputs and pure functions, effects and final state are the same bytes in each replay, on any commit
+interval and number of workers.
+"""
+
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from streamfn.clock import CountingRandom, SystemClock
+from streamfn.config import Config
+from streamfn.connectors.partitioner import Partitioner
+from streamfn.engine.failure import user_traceback
+from streamfn.engine.worker import Worker
+from streamfn.errors import StageError
+from streamfn.graph.plan import Plan, plan
+from streamfn.graph.stores import decode_entry, encode_key, entry_serde
+from streamfn.graph.topology import Function, Policy, Topology
+from streamfn.metrics import Metrics
+from streamfn.record import TopicPartition
+from streamfn.replay.effects import EffectSink, Raised
+from streamfn.replay.exchange import Exchange
+from streamfn.replay.feeding import Feeding
+from streamfn.replay.notices import notices_of
+from streamfn.replay.recording import Inputs
+from streamfn.replay.replay_log import ReplayLog
+from streamfn.replay.taps import tapped
+from streamfn.results import store_name
+from streamfn.run import calm_memory
+from streamfn.state.directory import StateDirectory
+from streamfn.state.home import FolderHomes, MemoryHomes
+
+
+@dataclass(slots=True)
+class Replayed:
+    """A replay that has come to its end; its state can be read until it is closed."""
+
+    plan: Plan
+    notices: tuple[str, ...]
+    """What a reader of the results has to know: what a replay leaves out."""
+    workers: list[Worker]
+    exchange: Exchange
+    records: int = 0
+    raised: list[Raised] = field(default_factory=list[Raised])
+    """Records that failed under ``on_error`` fail: undone, and the replay went on."""
+
+    @property
+    def metrics(self) -> list[Metrics]:
+        """The figures of each worker."""
+        return [worker.metrics for worker in self.workers]
+
+    def entries(self, store: str) -> Iterator[tuple[bytes, bytes, int]]:
+        """Yield key, value and partition of a store's entries as bytes, in order."""
+        serde = entry_serde(self.plan.topology.stores[store])
+        tasks = [task for worker in self.workers for task in worker.tasks.values()]
+        for task in sorted(tasks, key=lambda task: task.partition):
+            levels = task.scope.levels.get(store)
+            for key, value in () if levels is None else levels.scan(b"", None):
+                yield key, serde.encode(value), task.partition
+
+    def state(self, stage: object, parameter: str = "") -> dict[Any, Any]:
+        """Return the entries of a function's parameter, or of a table, in key order."""
+        spec = self.plan.topology.stores[store_name(self.plan.topology, stage, parameter)]
+        seen, order, decode = decode_entry(spec), encode_key(spec), entry_serde(spec).decode
+        shown = (seen(key, decode(value)) for key, value, _ in self.entries(spec.name))
+        found = [entry for entry in shown if entry is not None]
+        return dict(sorted(found, key=lambda entry: order(entry[0])))
+
+
+@contextmanager
+def replay(
+    topology: Topology,
+    inputs: Inputs,
+    sink: EffectSink,
+    *,
+    config: Config | None = None,
+    workers: int = 1,
+    end_to_end: bool = False,
+    taps: bool = False,
+    fail_fast: bool = False,
+    in_memory: bool = False,
+    fold_changelogs: bool = False,
+    generated: bool = True,
+    progress: Callable[[int], None] = lambda records: None,
+) -> Generator[Replayed]:
+    """Run a program on recorded inputs to their end; what it has left can be read inside ``with``.
+
+    Args:
+        topology: the program; its feeds are left out, as the recording has what they loaded.
+        inputs: a recording, or the topics of a log.
+        sink: takes all outputs, repartition records and dead letters.
+        config: ``commit_interval_ms`` and the bounds of memory; nothing else matters here.
+        workers: so many workers share the tasks, in one thread.
+        end_to_end: topics that the program both writes and reads come from itself, not from the
+            recording.
+        taps: also give what each stage hands on, as topics ``stage:<name>``.
+        fail_fast: a record that fails under ``on_error`` fail ends the replay.
+        in_memory: keep state in memory rather than in a temporary folder.
+        fold_changelogs: keep what the changelogs hold in ``exchange.folded``.
+        generated: False runs the reference compiler.
+        progress: told after each chunk how many records are done.
+
+    Raises:
+        ConfigError: the program reads topics that are not recorded.
+        StageError: with ``fail_fast``, a record failed.
+    """
+    whole = _as_replayed(topology)
+    widths = {topic.name: topic.partitions for topic in inputs.header.topics}
+    planned = plan(tapped(whole) if taps else whole, widths)
+    raised: list[Raised] = []
+    noted = None if fail_fast else lambda error: raised.append(_raised(error, exchange))
+    planned = replace(planned, replayed=True, noted=noted)
+    feeding = Feeding(planned, inputs, end_to_end=end_to_end)
+    exchange = Exchange(planned, {**widths, **_widths(planned)}, feeding.fed, sink)
+    exchange.committed.update(feeding.positions())
+    if fold_changelogs:
+        exchange.folded = {source: {} for source in _changelogs(planned)}
+    config = replace(config or Config(), broker="", poll_timeout_ms=0, start="earliest")
+    with ExitStack() as stack:
+        calm = stack.enter_context(calm_memory())
+        folder = None if in_memory else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        made: list[Worker] = []
+        for member in range(workers):
+            log = ReplayLog(exchange, feeding, member, workers)
+            made.append(_worker(planned, log, config, folder, member, generated=generated))
+        done = Replayed(planned, notices_of(whole, inputs), made, exchange, raised=raised)
+        for worker in made:
+            stack.callback(worker.close, commit=False)
+            worker.start()
+        _settle(made)
+        calm()
+        for chunk in inputs.chunks(feeding.fed):
+            for _ in exchange.turns(chunk):
+                _settle(made)
+            done.records += sum(map(len, chunk))
+            progress(done.records)
+        yield done
+
+
+def _as_replayed(topology: Topology) -> Topology:
+    """The program without feeds and without second tries: a pure function fails again."""
+    nodes = {
+        name: replace(node, policy=replace(node.policy, retries=0))
+        if isinstance(node, Function)
+        else node
+        for name, node in topology.nodes.items()
+    }
+    policy = Policy(topology.policy.on_error, 0, 0)
+    return replace(topology, nodes=nodes, feeds=(), policy=policy)
+
+
+def _widths(planned: Plan) -> dict[str, int]:
+    internal = {topic.name: topic.partitions for topic in planned.internal_topics}
+    return {**planned.partitions, **internal}
+
+
+def _changelogs(planned: Plan) -> list[TopicPartition]:
+    return [
+        TopicPartition(topic.name, partition)
+        for topic in planned.internal_topics
+        if topic.purpose == "changelog"
+        for partition in range(topic.partitions)
+    ]
+
+
+def _worker(
+    planned: Plan, log: ReplayLog, config: Config, folder: Path | None, member: int,
+    *, generated: bool,
+) -> Worker:  # fmt: skip
+    clock, random = SystemClock(), CountingRandom(member << 32)
+    homes: FolderHomes | MemoryHomes = MemoryHomes()
+    if folder is not None:
+        directory = StateDirectory(
+            folder / f"worker-{member}", planned.application, clock=clock, random=random
+        )
+        homes = FolderHomes(directory)
+    return Worker(
+        planned, log, homes, clock, random, config,
+        partition_of=Partitioner().partition_of, generated=generated,
+    )  # fmt: skip
+
+
+def _settle(workers: list[Worker]) -> None:
+    """Go round until all that has arrived is processed and committed."""
+    while True:
+        for worker in workers:
+            worker.step()
+        if all(worker.quiet for worker in workers) and all([w.commit() for w in workers]):
+            return
+
+
+def _raised(error: StageError, exchange: Exchange) -> Raised:
+    cause = error.__cause__ or error
+    return Raised(
+        error.stage, error.task, TopicPartition(error.topic, error.partition), error.offset,
+        exchange.root(error.rank), error.key, type(cause).__name__, str(cause),
+        user_traceback(cause),
+    )  # fmt: skip

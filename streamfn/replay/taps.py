@@ -1,0 +1,43 @@
+"""Taps: what each stage hands on, as a topic of the replay's own, so that a difference has a place.
+
+A tap is a sink beside a stage; the program itself runs as it is. Invariant: a tap never fails: what
+has no JSON is shown as Python shows it.
+"""
+
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+
+from streamfn.graph.operators import StreamJoin, StreamTableJoin, ToStream
+from streamfn.graph.topology import AnyNode, Function, Sink, Step, TopicSpec, Topology
+from streamfn.serde import Serde
+
+PREFIX: Final = "stage:"
+"""Begins the name of a tap's topic; no topic of Kafka can have it."""
+_STAGES: Final = (Function, Step, StreamJoin, StreamTableJoin, ToStream)
+"""What hands on keys and values; tables are seen by their stores."""
+
+
+def _shown(value: Any) -> bytes:
+    try:
+        return msgspec.json.encode(value, enc_hook=repr, order="deterministic")
+    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError):
+        return msgspec.json.encode(repr(value))
+
+
+SHOWN: Final[Serde[Any]] = Serde("shown", object, _shown, msgspec.json.decode)
+
+
+def tapped(topology: Topology) -> Topology:
+    """Return the program with a tap on each stage of streams; repartitions are seen anyway."""
+    nodes: dict[str, AnyNode] = {}
+    for name, node in topology.nodes.items():
+        nodes[name] = node
+        if isinstance(node, _STAGES):
+            topic = TopicSpec(f"{PREFIX}{name}", SHOWN, SHOWN, partitions=None, where=node.where)
+            nodes[topic.name] = Sink(
+                name=topic.name, parents=(name,), key=node.key, value=node.value,
+                where=node.where, topics=(topic,),
+            )  # fmt: skip
+    return replace(topology, nodes=nodes)
