@@ -17,6 +17,8 @@ from streamfn.cli.consume import consume
 from streamfn.cli.describe import describe
 from streamfn.cli.errors import EXIT_CODES, explained
 from streamfn.cli.produce import produce
+from streamfn.cli.record import record
+from streamfn.cli.replay import replay
 from streamfn.cli.reset import reset
 from streamfn.cli.run import run
 from streamfn.cli.state import state
@@ -57,7 +59,16 @@ EXAMPLES = {
         "streamfn consume carrier-delays --offset -3",
         "streamfn consume flights-dead-letters --headers --max 10",
     ),
+    "record": (
+        "streamfn record --app flights.py -o flights.jsonl.zst",
+        "streamfn record orders --broker localhost:9092 --from -2h --sample 1% -o orders.avro",
+        "streamfn record --app flights.py --state all --to +10m -o later.jsonl.zst",
+    ),
     "state": ("streamfn state", "streamfn state carrier_delay-total AA --app flights.py"),
+    "replay": (
+        "streamfn replay flights.py last-week.jsonl.zst --out made.jsonl",
+        "streamfn replay flights.py --broker localhost:9092 --from -2h --show carrier-delays",
+    ),
     "reset": ("streamfn reset flights", "streamfn reset --store carrier_delay-total"),
     "version": ("streamfn version",),
 }
@@ -74,7 +85,9 @@ SHORT = {
     "acls": "Write the least rights on a Kafka",
     "produce": "Load the rows of a file into a topic",
     "consume": "Show the records of a topic",
+    "record": "Copy topics into a file that can be replayed",
     "state": "Show the entries of a store",
+    "replay": "Run a program again on recorded records",
     "reset": "Start anew from the inputs; asks first",
     "version": "Show versions, for a bug report",
 }
@@ -113,7 +126,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, describe, produce, consume, state, reset, acls, version):
+for verb in (run, describe, produce, consume, record, replay, state, reset, acls, version):
     epilog = exit_codes() if verb is run else None
     text = help_of(verb.__name__, verb.__doc__ or "")
     app.command(help=text, short_help=SHORT[verb.__name__], epilog=epilog)(verb)

@@ -37,7 +37,9 @@ def same(key: Any) -> Any:
 
 def alike(one: Serde[Any], other: Serde[Any]) -> bool:
     """True if both write the same bytes for the same key."""
-    return one is other or (one.name == other.name and one.type == other.type)
+    return one is other or (
+        one.name == other.name and one.type == other.type and one.form == other.form
+    )
 
 
 def to_object(form: KeyForm) -> Callable[[Any], Any]:

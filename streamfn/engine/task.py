@@ -294,21 +294,21 @@ class Task:
         self, token: str, ends: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, Committed]:
         """Positions of all inputs, each with what makes the commit a boundary to start from."""
-        sent = {
-            name: TopicPartition(self.plan.changelog(name), self.partition) for name in self._sent
-        }
-        at = ends_of(self._changelog_ends | {name: ends[each] for name, each in sent.items()})
+        at = ends_of(self._ends(ends))
         text = written(Mark(token, self.scope.stream_time_ms, changelogs=self.changelogs, ends=at))
         return {source: Committed(self.positions[source], text) for source in self.sources}
 
+    def _ends(self, ends: Mapping[TopicPartition, int]) -> dict[str, int]:
+        """How far each store's changelog holds what this transaction commits."""
+        sent = {s: TopicPartition(self.plan.changelog(s), self.partition) for s in self._sent}
+        return self._changelog_ends | {store: ends[each] for store, each in sent.items()}
+
     def committed(self, token: str, ends: dict[TopicPartition, int]) -> None:
         """The transaction is committed: what was dirty is pending now."""
+        self._changelog_ends = self._ends(ends)
         for name in self._sent:
             self._metrics.changelog_records += len(self.scope.levels[name].dirty)
             self.scope.levels[name].committed()
-            self._changelog_ends[name] = ends[
-                TopicPartition(self.plan.changelog(name), self.partition)
-            ]
         self._metrics.outputs += self._outputs.clear()
         self._sent, self._moved, self.last_done, self.fired = [], False, None, ""
         self._token, self._committed_time_ms = token, self.scope.stream_time_ms

@@ -6,21 +6,23 @@ output's are those of the record that it was made for.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, repeat
 from typing import Final
 
 from streamfn.chance import root_text
-from streamfn.engine.scope import Scope, root_of
+from streamfn.engine.scope import NO_SOURCE, Scope, root_of
 from streamfn.graph.plan import Plan, Subtopology
 from streamfn.graph.roots import (
     OWN_HEADERS,
     PROVENANCE_HEADER,
     ROOT_HEADER,
+    repartition_topics,
     rooted_topics,
     written_topics,
 )
-from streamfn.record import Batch, Columns, Headers
+from streamfn.record import Batch, Columns, Headers, TopicPartition
 
 NOWHERE: Final = "- 0 -1"
 """Instead of a topic, partition and offset: a timer of the wall clock."""
@@ -36,8 +38,11 @@ class Tracer:
     """Settles the outputs of one task."""
 
     def __init__(self, scope: Scope, plan: Plan) -> None:
-        self._scope, self._version, self._replayed = scope, plan.provenance, plan.replayed
+        self._scope, self._version = scope, plan.provenance
         self._rooted = rooted_topics(plan.subtopologies)
+        if plan.provenance:  # repartition topics are trimmed: what is behind must not be lost
+            self._rooted |= repartition_topics(plan.subtopologies)
+        self._begins: dict[tuple[str, TopicPartition], bytes] = {}
 
     def settle(self, batch: Batch | None) -> None:
         """Give the outputs of a slice what their causes, rows of the batch, have to say.
@@ -50,15 +55,23 @@ class Tracer:
                 continue
             if batch is not None and batch.ranks is not None:
                 columns.ranks += map(batch.ranks.__getitem__, islice(columns.causes, done, rows))
+            told: list[Iterable[tuple[str, bytes]]] = []
             if topic in self._rooted:
-                self._tell_roots(batch, columns, done)
+                told.append(zip(repeat(ROOT_HEADER), self._roots(batch, columns, done)))
+            elif self._version and batch is not None and batch.roots is not None:
+                roots = map(batch.roots.__getitem__, islice(columns.causes, done, rows))
+                told.append(zip(repeat(ROOT_HEADER), roots))
             if self._version:
-                self._tell_provenance(batch, columns, done)
+                made = self._provenance(batch, columns, done)
+                told.append(zip(repeat(PROVENANCE_HEADER), made))
+            if told:
+                _add(columns, done, zip(*told, strict=True))
             columns.settled = rows
 
-    def _tell_roots(self, batch: Batch | None, columns: Columns, done: int) -> None:
-        """The *n*-th row that a record sent here bears its root and ``.n``, so that none is twice."""
+    def _roots(self, batch: Batch | None, columns: Columns, done: int) -> list[bytes]:
+        """The *n*-th row that a record sent here bears its root and ``.n``: none is twice."""
         seen: Counter[int] = Counter()
+        texts: list[bytes] = []
         for row in range(done, len(columns.causes)):
             cause = columns.causes[row]
             if batch is None:
@@ -66,21 +79,40 @@ class Tracer:
                 root = root_text(self._scope.task, self._scope.partition, -1, at_ms)
             else:
                 root = root_of(batch, cause)
-            _add(columns, row, ROOT_HEADER, f"{root} .{seen[cause]}")
+            texts.append(f"{root} .{seen[cause]}".encode())
             seen[cause] += 1
+        return texts
 
-    def _tell_provenance(self, batch: Batch | None, columns: Columns, done: int) -> None:
-        for row in range(done, len(columns.causes)):
-            where = NOWHERE
-            if batch is not None:
-                topic, partition = batch.source
-                where = f"{topic} {partition} {batch.offsets[columns.causes[row]]}"
-            text = f"{columns.stages[row]} {self._version} {where}"
-            _add(columns, row, PROVENANCE_HEADER, text)
+    def _provenance(self, batch: Batch | None, columns: Columns, done: int) -> list[bytes]:
+        """All of it but the offset is the same for all rows of a stage and an input."""
+        stages, source = columns.stages[done:], NO_SOURCE if batch is None else batch.source
+        begins = {stage: self._begin(stage, source) for stage in set(stages)}
+        if batch is None:
+            return [begins[stage] for stage in stages]
+        offsets, causes = batch.offsets, islice(columns.causes, done, None)
+        if len(begins) == 1:
+            (begin,) = begins.values()
+            return [b"%b%d" % (begin, offsets[cause]) for cause in causes]
+        rows = zip(stages, causes, strict=True)
+        return [b"%b%d" % (begins[stage], offsets[cause]) for stage, cause in rows]
+
+    def _begin(self, stage: str, source: TopicPartition) -> bytes:
+        found = self._begins.get((stage, source))
+        if found is None:
+            where = NOWHERE if source is NO_SOURCE else f"{source.topic} {source.partition} "
+            found = f"{stage} {self._version} {where}".encode()
+            self._begins[stage, source] = found
+        return found
 
 
-def _add(columns: Columns, row: int, name: str, text: str) -> None:
-    columns.headers[row] = (*columns.headers.get(row, ()), (name, text.encode()))
+def _add(columns: Columns, done: int, told: Iterable[Headers]) -> None:
+    """Put headers behind those that the rows from ``done`` on have."""
+    rows, headers = range(done, len(columns.causes)), columns.headers
+    if not headers or next(reversed(headers)) < done:  # none of them has any
+        headers.update(zip(rows, told, strict=True))
+        return
+    for row, own in zip(rows, told, strict=True):
+        headers[row] = (*headers.get(row, ()), *own)
 
 
 def without_own_headers(batch: Batch, *, internal: bool) -> Batch:

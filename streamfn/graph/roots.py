@@ -7,6 +7,7 @@ bear the header; the others cost nothing.
 
 from collections.abc import Iterable
 
+from streamfn.graph.context_use import may_ask_root
 from streamfn.graph.plan import Subtopology
 from streamfn.graph.topology import Function, Sink
 
@@ -33,6 +34,12 @@ def rooted_topics(subtopologies: Iterable[Subtopology]) -> frozenset[str]:
         found |= more
 
 
+def repartition_topics(subtopologies: Iterable[Subtopology]) -> frozenset[str]:
+    """Return all repartition topics."""
+    sources = (source for sub in subtopologies for source in sub.sources)
+    return frozenset(source.topic.name for source in sources if source.internal)
+
+
 def written_topics(sub: Subtopology) -> set[str]:
     """Return the topics that a sub-topology names as its sinks."""
     nodes = sub.nodes.values()
@@ -42,10 +49,6 @@ def written_topics(sub: Subtopology) -> set[str]:
 
 
 def _asks(sub: Subtopology) -> bool:
-    """True if a function or timer has a context, and may ask it."""
-    return any(
-        parameter.kind == "context"
-        for node in sub.nodes.values()
-        if isinstance(node, Function)
-        for parameter in (*node.parameters, *(p for t in node.timers for p in t.parameters))
-    )
+    """True if a function or timer may ask its context."""
+    functions = [node for node in sub.nodes.values() if isinstance(node, Function)]
+    return any(may_ask_root(each) for node in functions for each in (node, *node.timers))

@@ -47,7 +47,9 @@ class Upstream:
 
     def above(self, stage: str) -> tuple[str, ...]:
         """The stages upstream of one, or of each of ``a or b``."""
-        return tuple(dict.fromkeys(up for one in stage.split(" or ") for up in self.of.get(one, ())))
+        return tuple(
+            dict.fromkeys(up for one in stage.split(" or ") for up in self.of.get(one, ()))
+        )
 
 
 class Blame:
@@ -96,8 +98,18 @@ class Blame:
             return self._here[here[0]] or here[0]
         if stage in self._own or not any(s in self._remembering for s in stage.split(" or ")):
             return ""
+        if stage in self._first:  # its state does not come back to what it was
+            return self._first[stage]
         before = [up for up in above if up in self._first]
         return (self._first[before[0]] or before[0]) if before else ""
+
+    def of_failure(self, stage: str) -> str:
+        """Tell whom a failing stage follows, when all records are through.
+
+        What it was given cannot be seen, as it is undone; whoever upstream gives others something
+        else may have given it that, too.
+        """
+        return next((up for up in self.upstream.above(stage) if up in self._own), "")
 
     def of_state(self, stage: str) -> str:
         """Tell whom the state of a stage follows, when all records are through."""
@@ -130,7 +142,9 @@ def suspect(blamed: Iterable[str], seen: Iterable[str], graph: Graph) -> Suspect
     to_blame, observed, upstream = list(dict.fromkeys(blamed)), set(seen), Upstream(graph)
     if len(to_blame) < 2:
         return None
-    common = set.intersection(*(set(upstream.above(stage)) for stage in to_blame))
+    common = set(upstream.above(to_blame[0]))
+    for stage in to_blame[1:]:
+        common &= set(upstream.above(stage))
     passing = {stage.name for stage in graph.stages if stage.passes}
     near = [s.name for s in graph.stages if s.name in common - observed - passing]
     for name in reversed(near):

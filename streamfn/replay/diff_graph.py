@@ -7,19 +7,19 @@ that what is upstream of a stage is all that can have reached it.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from streamfn.errors import SerdeError
 from streamfn.graph.plan import Plan, Subtopology
-from streamfn.graph.topology import AnyNode, Branch, Function, Merge, Sink, Source, TopicSpec
+from streamfn.graph.topology import AnyNode, Branch, Function, Merge, Sink, Source, Split, TopicSpec
 from streamfn.replay.fields import read_json, read_text
+from streamfn.replay.taps import PREFIX as TAP
+from streamfn.replay.taps import SHOWN
 from streamfn.serde import Serde
 from streamfn.serde.hooks import encode_hook
-
-TAP: Final = "stage:"
-"""What a stage hands on is a topic of the replay that is named like this."""
+from streamfn.serde.ready import BYTES, STRING
 
 Reading: TypeAlias = Literal["json", "text", "own"]
 """How bytes are shown: ``own`` are those of a serde that only the program has."""
@@ -59,6 +59,12 @@ class Graph(msgspec.Struct, frozen=True):
     dead_letters: str
     stores: tuple[str, ...] = ()
 
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The stages that have a tap."""
+        taps = {topic.removeprefix(TAP) for topic in self.topics if topic.startswith(TAP)}
+        return tuple(stage.name for stage in self.stages if stage.name in taps)
+
     def writers(self, topic: str) -> tuple[str, ...]:
         """The stages that made what is in a topic, as far as the program says."""
         if topic.startswith(TAP):
@@ -86,9 +92,7 @@ def graph_of(plan: Plan) -> Graph:
         for topic in _written(node):
             writers[topic.name].append(makers[name])
     stages = [
-        _stage(node, makers, writers)
-        for name, (node, _) in nodes.items()
-        if makers[name] == name
+        _stage(node, makers, writers) for name, (node, _) in nodes.items() if makers[name] == name
     ]
     stages = [_with_owners(stage, stages) for stage in stages]
     internal = {topic.name for topic in plan.internal_topics}
@@ -131,7 +135,7 @@ def _stage(node: AnyNode, makers: Mapping[str, str], writers: Mapping[str, list[
         reads=reads,
         stores=tuple(store.name for store in node.stores),
         remembers=bool(node.stores) or (isinstance(node, Function) and bool(node.timers)),
-        passes=isinstance(node, Source | Sink | Branch | Merge),
+        passes=isinstance(node, Source | Sink | Split | Branch | Merge),
     )
 
 
@@ -219,9 +223,9 @@ def _union(one: Iterable[str], other: Iterable[str]) -> tuple[str, ...]:
 # bytes as people see them
 def reading_of(serde: Serde[Any]) -> Reading:
     """Tell how the bytes of a serde can be read without it."""
-    if serde.name.startswith("json["):
+    if serde is SHOWN or serde.name.startswith("json["):
         return "json"
-    return "text" if serde.type in (str, bytes) and serde.name in ("str", "bytes") else "own"
+    return "text" if serde is STRING or serde is BYTES else "own"
 
 
 def readers() -> dict[Reading, Callable[[bytes], Any]]:

@@ -19,7 +19,6 @@ from streamfn.replay.effects import Effects
 Root: TypeAlias = tuple[TopicPartition, int]
 
 WINDOW_ROWS: Final = 512
-KEY_WINDOW_ROWS: Final = 128
 EDGE_ROWS_MAX: Final = 10_000
 
 
@@ -41,6 +40,8 @@ class Row(NamedTuple):
     rank: int = -1
     """Of the input record that it goes back to; -1 where that is not known."""
     root: Root | None = None
+    stage: str = ""
+    """Who made it, where that is known."""
 
 
 class Pair(NamedTuple):
@@ -220,11 +221,11 @@ def in_order(pairs: list[Pair]) -> list[Pair]:
 
 
 class Ordered:
-    """Rows in order of each partition of a topic, or of each key."""
+    """Rows of one topic, in order within each part: a partition, a key, or what else tells."""
 
-    def __init__(self, *, by_key: bool, edges: bool = False) -> None:
+    def __init__(self, part_of: Callable[[Row], Hashable], *, edges: bool = False) -> None:
         """``edges``: the rows that were recorded may begin or end elsewhere than those made."""
-        self._by_key, self._edges = by_key, edges
+        self._part_of, self._edges = part_of, edges
         self._parts: dict[Hashable, Sequences] = {}
         self._begun: set[Hashable] = set()
         self._held: dict[Hashable, list[Pair]] = {}
@@ -232,13 +233,9 @@ class Ordered:
 
     def add(self, expected: Rows, actual: Rows) -> Iterator[Pair]:
         """Take rows of both sides; yield what can be paired already."""
-        if not expected and not actual:
-            return
         left, right = self._split(expected), self._split(actual)
         for name in [*left, *(name for name in right if name not in left)]:
-            part = self._parts.pop(name, None) or Sequences(
-                KEY_WINDOW_ROWS if self._by_key else WINDOW_ROWS
-            )
+            part = self._parts.pop(name, None) or Sequences()
             yield from self._edged(name, part.add(left.get(name, ()), right.get(name, ())))
             if not part.empty:
                 self._parts[name] = part
@@ -255,16 +252,15 @@ class Ordered:
     def _split(self, rows: Rows) -> dict[Hashable, list[Row]]:
         parts: defaultdict[Hashable, list[Row]] = defaultdict(list)
         for row in rows:
-            parts[row.content.key if self._by_key else row.partition].append(row)
+            parts[self._part_of(row)].append(row)
         return parts
 
     def _edged(self, name: Hashable, pairs: Iterable[Pair]) -> Iterator[Pair]:
         """Mark what one side lacks before the first and behind the last row that both have."""
-        if not self._edges:
-            yield from pairs
-            return
         for pair in pairs:
-            if pair.expected is not None and pair.actual is not None:
+            if not self._edges:
+                yield pair
+            elif pair.expected is not None and pair.actual is not None:
                 self._begun.add(name)
                 yield from self._held.pop(name, ())
                 yield pair
@@ -280,7 +276,7 @@ class Ordered:
 class ByRoot:
     """Rows of one topic, made by two replays of the same inputs."""
 
-    def __init__(self, headers: Callable[[Headers], Headers] = tuple) -> None:
+    def __init__(self, headers: Callable[[Headers], Headers] = lambda found: found) -> None:
         """``headers`` leaves those out that are not compared."""
         self._headers = headers
         self._sides: tuple[list[Effects], list[Effects]] = ([], [])
@@ -288,6 +284,10 @@ class ByRoot:
     def add(self, side: int, effects: Effects) -> None:
         """Take what one side (0 expected, 1 actual) has made; the ranks never go back."""
         self._sides[side].append(effects)
+
+    def held(self, side: int) -> int:
+        """How many rows of one side are not paired yet."""
+        return sum(map(len, self._sides[side]))
 
     def settle(self, rank: int | None) -> tuple[int, list[Pair]]:
         """Pair all rows up to a rank that both sides have passed; None: all.
@@ -333,12 +333,13 @@ class ByRoot:
 def rows_of(effects: Effects, headers: Callable[[Headers], Headers]) -> Iterator[Row]:
     """Yield effects as rows."""
     columns = zip(
-        effects.keys, effects.values, effects.timestamps, effects.ranks, effects.roots, strict=True
-    )
-    for at, (key, value, timestamp_ms, rank, root) in enumerate(columns):
+        effects.keys, effects.values, effects.timestamps, effects.ranks, effects.roots,
+        effects.stages, strict=True,
+    )  # fmt: skip
+    for at, (key, value, timestamp_ms, rank, root, stage) in enumerate(columns):
         borne = effects.headers.get(at)
         content = Content(key, value, timestamp_ms, headers(borne) if borne else ())
-        yield Row(content, effects.partition, effects.first_offset + at, rank, root)
+        yield Row(content, effects.partition, effects.first_offset + at, rank, root, stage)
 
 
 def _alike(left: Effects, right: Effects) -> bool:
@@ -357,5 +358,5 @@ def _part(effects: Effects, begin: int, end: int) -> Effects:
         effects.topic, effects.partition, effects.first_offset + begin,
         effects.keys[begin:end], effects.values[begin:end], effects.timestamps[begin:end],
         {at - begin: found for at, found in effects.headers.items() if begin <= at < end},
-        effects.ranks[begin:end], effects.roots[begin:end],
+        effects.ranks[begin:end], effects.roots[begin:end], effects.stages[begin:end],
     )  # fmt: skip

@@ -7,7 +7,7 @@ took with it and however many workers there are: as if each input record had bee
 program before the next one came.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import repeat
 from typing import TypeAlias
 
@@ -71,7 +71,7 @@ class Exchange:
         """Level by level: all that a level reads is there when its turn comes."""
         self._remember(chunk)
         for level in self._levels:
-            self.arrived = {batch.source: [batch] for batch in chunk if batch.source.topic in level}
+            self._arrive(batch for batch in chunk if batch.source.topic in level)
             self._deliver(level & self._own)
             if self.arrived:
                 yield
@@ -79,11 +79,16 @@ class Exchange:
     def _around(self, chunk: Chunk) -> Iterator[None]:
         """Where a sub-topology feeds itself: round after round, until nothing is sent any more."""
         self._remember(chunk)
-        self.arrived = {batch.source: [batch] for batch in chunk}
+        self._arrive(chunk)
         while self.arrived:
             yield
             self.arrived = {}
             self._deliver(self._own)
+
+    def _arrive(self, batches: Iterable[Batch]) -> None:
+        self.arrived = {}
+        for batch in batches:
+            self.arrived.setdefault(batch.source, []).append(batch)
 
     def _remember(self, chunk: Chunk) -> None:
         """Keep where the records of a chunk stand, by rank."""
@@ -131,7 +136,7 @@ class Exchange:
                 tasks.setdefault(partition, []).extend(repeat(columns.task, len(rows)))
         for partition, effects in parts.items():
             _sort(effects, tasks[partition])
-            effects.roots = [self.root(rank) for rank in effects.ranks]
+            effects.roots = list(map(self._roots.get, effects.ranks, repeat(NOWHERE)))
             source = TopicPartition(topic, partition)
             effects.first_offset = self.ends.get(source, 0)
             self.ends[source] = effects.first_offset + len(effects)

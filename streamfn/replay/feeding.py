@@ -24,10 +24,12 @@ START_TOKEN: Final = "recorded"
 class Feeding:
     """Answers what the recording, and not the program, knows."""
 
-    def __init__(self, plan: Plan, inputs: Inputs, *, end_to_end: bool) -> None:
+    def __init__(
+        self, plan: Plan, inputs: Inputs, *, end_to_end: bool = False, repartitions: bool = False
+    ) -> None:
         self._plan, self._inputs = plan, inputs
         self._topics = {topic.name: topic for topic in inputs.header.topics}
-        self.fed = fed_topics(plan, inputs, end_to_end=end_to_end)
+        self.fed = fed_topics(plan, inputs, end_to_end=end_to_end, repartitions=repartitions)
         """The topics whose records come from the recording."""
         self._configs = {topic.name: topic.config for topic in plan.internal_topics}
         self._changelogs = {plan.changelog(store.name): store for store in inputs.header.stores}
@@ -42,6 +44,12 @@ class Feeding:
                 source = TopicPartition(self._plan.changelog(entry.store), entry.partition)
                 found.setdefault(source, []).append((entry.key, entry.value))
         return found
+
+    @property
+    def total(self) -> int | None:
+        """How many records there are to come, at most; None if the recording does not say."""
+        ranges = [range_ for name in self.fed for range_ in self._topics[name].ranges.values()]
+        return sum(each.end - each.start for each in ranges) if ranges else self._inputs.total
 
     def positions(self) -> dict[TopicPartition, Committed]:
         """Where tasks begin: what is recorded with state begins at a commit."""
@@ -87,8 +95,13 @@ class Feeding:
         return TopicInfo(name, partitions, f"replay of {name}", config)
 
 
-def fed_topics(plan: Plan, inputs: Inputs, *, end_to_end: bool) -> frozenset[str]:
+def fed_topics(
+    plan: Plan, inputs: Inputs, *, end_to_end: bool, repartitions: bool
+) -> frozenset[str]:
     """Return which topics of the program come from the recording.
+
+    Repartition topics do where that is asked for; in a recording with state they must, as each task
+    begins at a commit of its own.
 
     Raises:
         ConfigError: the program reads a topic that is neither recorded nor made by itself.
@@ -105,6 +118,8 @@ def fed_topics(plan: Plan, inputs: Inputs, *, end_to_end: bool) -> frozenset[str
         )
         raise ConfigError(message)
     fed = reads & recorded
+    if not (repartitions or inputs.header.stores):
+        fed -= plan.own_topics
     return frozenset(fed - written if end_to_end else fed)
 
 

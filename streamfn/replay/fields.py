@@ -165,7 +165,10 @@ def _walk(
     """Yield all places where two values are not the same."""
     if isinstance(expected, dict) and isinstance(actual, dict) and depth < DEPTH_MAX:
         yield from _dicts(
-            cast("dict[object, object]", expected), cast("dict[object, object]", actual), path, depth
+            cast("dict[object, object]", expected),
+            cast("dict[object, object]", actual),
+            path,
+            depth,
         )
     elif isinstance(expected, list | tuple) and isinstance(actual, list | tuple):
         left, right = cast("Sequence[object]", expected), cast("Sequence[object]", actual)
@@ -173,7 +176,7 @@ def _walk(
             yield from _lists(left, right, path, depth)
         elif left != right:
             yield path, left, right
-    elif not same(expected, actual):
+    elif not same(cast("object", expected), cast("object", actual)):
         yield path, expected, actual
 
 

@@ -4,7 +4,8 @@ They are JSON: the first line of a .jsonl, an entry of the metadata of an .avro.
 that ``read_header`` returns is consistent, and of a version that this streamfn reads.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
@@ -19,8 +20,8 @@ DECODE_ERRORS: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 AGAIN: Final = "record again, or take an undamaged copy"
 
 Partition: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
-Offset: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
-Timestamp: TypeAlias = Annotated[int, msgspec.Meta(ge=-1, lt=2**63)]
+Offset: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Timestamp: TypeAlias = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
 Stores: TypeAlias = Mapping[str, int]
 """How many partitions the entries of each store come from."""
 
@@ -113,14 +114,16 @@ def read_header(line: bytes, where: str, fail: Fail) -> FileHeader:
         got = f"{excerpt(line)} ({error})"
         wrong = "is not the header of a recording"
         cure = 'a recording begins with {"streamfn_recording": 1: docs/recordings.md'
-        raise fail(where, wrong, got, cure) from error
+        raise fail(where=where, wrong=wrong, got=got, cure=cure) from error
     if version != VERSION:
         wrong = f"is of version {version}; this streamfn reads version {VERSION}"
-        raise fail(where, wrong, "", "update streamfn, or record again")
+        raise fail(where=where, wrong=wrong, cure="update streamfn, or record again")
     try:
         header = msgspec.json.decode(line, type=FileHeader)
     except DECODE_ERRORS as error:
-        raise fail(where, "is no valid header", str(error), f"mend it, or {AGAIN}") from error
+        raise fail(
+            where=where, wrong="is no valid header", got=str(error), cure=f"mend it, or {AGAIN}"
+        ) from error
     _check(header, where, fail)
     return header
 
@@ -133,19 +136,26 @@ def _check(header: FileHeader, where: str, fail: Fail) -> None:
     ):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise fail(where, f"names a {kind} twice", twice[0], "name each once")
+            raise fail(
+                where=where, wrong=f"names a {kind} twice", got=twice[0], cure="name each once"
+            )
     for topic in header.topics:
         for partition, known in (topic.ranges or {}).items():
             if not (0 <= partition < topic.partitions and 0 <= known.start <= known.end):
                 wrong = f"has a range that cannot be, of topic {topic.name!r}"
                 got = f"partition {partition} of {topic.partitions}, {known.start} to {known.end}"
-                raise fail(where, wrong, got, "mend the header")
+                raise fail(where=where, wrong=wrong, got=got, cure="mend the header")
     if header.sealed and any(each.ranges is None for each in header.topics):
-        raise fail(where, "is sealed and has a topic without ranges", "", "name its ranges")
+        raise fail(
+            where=where, wrong="is sealed and has a topic without ranges", cure="name its ranges"
+        )
 
 
-def as_header(header: FileHeader, seen: ReplayOrder | None = None, stores: Stores = {}) -> Header:
+def as_header(
+    header: FileHeader, seen: ReplayOrder | None = None, stores: Stores | None = None
+) -> Header:
     """Make the header of a replay, with what was seen in the records where the file is silent."""
+    stores = stores or {}
     topics, held = list(header.topics), list(header.stores)
     if seen is not None:
         topics = topics or [FileTopic(name) for name in sorted({place[0] for place in seen.first})]
@@ -188,6 +198,27 @@ def known_ranges(header: FileHeader) -> dict[Place, Range] | None:
     }
 
 
+@dataclass(slots=True)
+class Numbers:
+    """Numbers the records of a file that leaves offsets out."""
+
+    header: FileHeader
+    _next: dict[Place, int] = field(default_factory=dict[Place, int])
+
+    def offset(self, place: Place, said: int | None) -> int:
+        """Take the offset that is said, else the one after the record before."""
+        offset = self._start(place) if said is None else said
+        self._next[place] = offset + 1
+        return offset
+
+    def _start(self, place: Place) -> int:
+        if place in self._next:
+            return self._next[place]
+        topics = (topic for topic in self.header.topics if topic.name == place[0])
+        known = next(((topic.ranges or {}).get(place[1]) for topic in topics), None)
+        return 0 if known is None else known.start
+
+
 def end_of(order: ReplayOrder, entries: int) -> End:
     """Count what was written."""
     topics: dict[str, dict[int, int]] = {}
@@ -202,10 +233,10 @@ def excerpt(data: bytes) -> str:
     return shown + ("…" if len(data) > 40 else "")
 
 
-def failing(path: str) -> Callable[[str, str, str, str], RecordingError]:
-    """Make the errors of one file."""
+def failing(path: str) -> Fail:
+    """Make what makes the errors of one file."""
 
-    def fail(where: str, wrong: str, got: str, cure: str) -> RecordingError:
+    def fail(*, wrong: str, cure: str, where: str = "", got: str = "") -> RecordingError:
         subject = f"recording {path!r}{', ' if where else ''}{where}"
         return RecordingError(f"{subject}: {wrong}{f'; got {got}' if got else ''}; {cure}")
 

@@ -113,7 +113,7 @@ class FileInputs:
     def _order(self) -> ReplayOrder:
         return ReplayOrder(self._fail, self._ranges)
 
-    def _parts(self, order: ReplayOrder) -> Iterator[Part]:
+    def _parts(self, order: ReplayOrder) -> Generator[Part]:
         """Read the parts in their places; at the end compare how many there were."""
         entries = 0
         parts = self._file.parts()
@@ -125,9 +125,15 @@ class FileInputs:
                 elif isinstance(part, Entries):
                     if order.records:
                         wrong = "has an entry of a store behind records"
-                        raise self._fail(part.where(0), wrong, "", "put it before all records")
+                        raise self._fail(
+                            where=part.where(0), wrong=wrong, cure="put it before all records"
+                        )
                     entries += part.count
                 yield part
+        if parts not in self._passes:
+            raise self._fail(
+                wrong="was closed while it was read", cure="close it after the last pass"
+            )
         self._passes.remove(parts)
 
     def _check_end(self, part: Closing, found: End) -> None:
@@ -135,11 +141,11 @@ class FileInputs:
             wrong = "does not say what the file holds"
             got = f"{part.end.records} records and {part.end.entries} entries there, "
             got += f"{found.records} and {found.entries} in the file"
-            raise self._fail(part.where, wrong, got, AGAIN)
+            raise self._fail(where=part.where, wrong=wrong, got=got, cure=AGAIN)
 
     def state(self) -> Iterator[Entry]:
         """Yield the entries of the recorded stores."""
-        with closing(self._parts(self._order())) as parts:  # type: ignore[type-var]
+        with closing(self._parts(self._order())) as parts:
             for part in parts:
                 if not isinstance(part, Entries):
                     return
@@ -147,18 +153,22 @@ class FileInputs:
                     if entry.partition >= self._stores.get(entry.store, 0):
                         wrong = f"is of store {entry.store!r}, partition {entry.partition}"
                         raise self._fail(
-                            part.where(index), wrong, "a header without it", "name it there"
+                            where=part.where(index),
+                            wrong=wrong,
+                            got="a header without it",
+                            cure="name it there",
                         )
                     yield entry
 
     def chunks(self, topics: Container[str] | None = None) -> Iterator[Chunk]:
         """Yield the records, or those of some topics, in order; each call is a pass of its own."""
         order = self._order()
-        for part in self._parts(order):
-            if isinstance(part, Rows):
-                chunk = order.chunk(part, topics)
-                if chunk:
-                    yield chunk
+        with closing(self._parts(order)) as parts:
+            for part in parts:
+                if isinstance(part, Rows):
+                    chunk = order.chunk(part, topics)
+                    if chunk:
+                        yield chunk
 
     def close(self) -> None:
         """Close what passes have open."""

@@ -5,7 +5,8 @@ other programs. Invariant: bytes come back as they were, whether they are text o
 """
 
 from collections.abc import Callable, Iterable
-from typing import Final, TypeAlias, TypeVar
+from contextlib import suppress
+from typing import Final, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -54,7 +55,7 @@ class FreeLine(msgspec.Struct, forbid_unknown_fields=True):
     partition: Partition = 0
     offset: Offset | None = None
     timestamp_ms: Timestamp | None = None
-    key: msgspec.Raw = msgspec.Raw(b"null")  # noqa: RUF009 (a constant)
+    key: msgspec.Raw = msgspec.Raw(b"null")
     value: msgspec.Raw | None = None
     headers: tuple[tuple[str, Text], ...] = ()
 
@@ -91,8 +92,9 @@ def text_of(data: bytes) -> Text:
         return Base64(data)
 
 
-def texts_of(column: list[bytes | None]) -> list[Text | None]:
+def texts_of(column: Iterable[bytes | None]) -> list[Text | None]:
     """Say a column of bytes in JSON."""
+    column = list(column)
     try:
         return [None if data is None else data.decode() for data in column]
     except UnicodeDecodeError:
@@ -106,8 +108,11 @@ def bytes_of(text: Text) -> bytes:
 
 def columns_of(column: Iterable[Text | None]) -> list[bytes | None]:
     """Take back a column."""
+    column = list(column)
+    with suppress(TypeError):  # all of it text, as nearly always
+        return list(map(str.encode, cast(list[str], column)))
     return [
-        text.encode() if text.__class__ is str else None if text is None else bytes_of(text)
+        text.encode() if isinstance(text, str) else None if text is None else text.base64
         for text in column
     ]
 

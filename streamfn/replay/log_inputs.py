@@ -19,15 +19,13 @@ from streamfn.connectors.log import Log
 from streamfn.record import Batch, TopicPartition
 from streamfn.replay.boundary import Boundary
 from streamfn.replay.recording import Chunk, Entry, Header
+from streamfn.replay.sample import Keep
 
 log_ = logging.getLogger("streamfn")
 
 CHUNK_ROWS: Final = 8_192
 """About how many records a chunk has."""
 SAY_EVERY_S: Final = 10.0
-
-Keep = Callable[[Batch], Batch]
-"""Returns a batch without the records that are not wanted."""
 
 
 class LogInputs:
@@ -65,42 +63,29 @@ class LogInputs:
         Raises:
             LogError: records are deleted before they were read, or the log does not answer.
         """
-        ranges = {
+        def passed(count: int) -> None:
+            self.passed = count
+
+        self.passed = 0
+        ranges = self._ranges(topics)
+        lanes = lanes_of(self._log.read_many(ranges), ranges, self._keep)
+        return merged(lanes, self._clock, passed)
+
+    def partitions(self, topics: Container[str]) -> dict[TopicPartition, Iterator[Batch]]:
+        """Read the partitions of some topics side by side, each in its own order."""
+        streams = self._log.read_many(self._ranges(topics))
+        return {
+            source: map(self._keep[source.topic], batches) if source.topic in self._keep else batches
+            for source, batches in streams.items()
+        }
+
+    def _ranges(self, topics: Container[str] | None) -> dict[TopicPartition, tuple[int, int]]:
+        return {
             TopicPartition(topic.name, number): (span.start, span.end)
             for topic in self.header.topics
             if topics is None or topic.name in topics
             for number, span in topic.ranges.items()
         }
-        self.passed = 0
-        batches = self._log.read_many(ranges)
-        lanes = [
-            Lane(source, ranges[source], batches[source], place, len(ranges), self._keep)
-            for place, source in enumerate(sorted(ranges))
-        ]
-        return self._merged(lanes)
-
-    def _merged(self, lanes: list["Lane"]) -> Iterator[Chunk]:
-        rank, least = 0, max(1, CHUNK_ROWS // max(1, len(lanes)))
-        patience = Patience(self._clock)
-        while True:
-            ready = self._load(lanes, least)
-            self.passed = sum(lane.passed for lane in lanes)
-            patience.look([lane for lane in lanes if not lane.ready], self.passed)
-            if not ready:
-                continue
-            chunk = _chunk(lanes, rank)
-            if not chunk:
-                return
-            rank += sum(map(len, chunk))
-            yield chunk
-
-    @staticmethod
-    def _load(lanes: list["Lane"], least: int) -> bool:
-        """Have each partition load some records; True when the horizon is known."""
-        for lane in lanes:
-            while not lane.at_end and lane.rows < least and lane.load():
-                continue
-        return all(lane.ready for lane in lanes)
 
     def close(self) -> None:
         """Drop the state that was copied; the log belongs to whoever opened it."""
@@ -175,6 +160,46 @@ class Lane:
             self._loaded.popleft()
             self.rows -= stop
             yield batch, orders
+
+
+def lanes_of(
+    streams: Mapping[TopicPartition, Iterator[Batch]],
+    ranges: Mapping[TopicPartition, tuple[int, int]],
+    keep: Mapping[str, Keep],
+) -> list[Lane]:
+    """Make the lanes of a merge: one a partition."""
+    return [
+        Lane(source, ranges[source], streams[source], place, len(streams), keep)
+        for place, source in enumerate(sorted(streams))
+    ]
+
+
+def merged(
+    lanes: list[Lane], clock: Clock, passed: Callable[[int], None] = lambda count: None
+) -> Iterator[Chunk]:
+    """Merge partitions by the timestamps at their heads; ``passed`` is told of offsets read."""
+    rank, least = 0, max(1, CHUNK_ROWS // max(1, len(lanes)))
+    patience = Patience(clock)
+    while True:
+        ready = _load(lanes, least)
+        count = sum(lane.passed for lane in lanes)
+        passed(count)
+        patience.look([lane for lane in lanes if not lane.ready], count)
+        if not ready:
+            continue
+        chunk = _chunk(lanes, rank)
+        if not chunk:
+            return
+        rank += sum(map(len, chunk))
+        yield chunk
+
+
+def _load(lanes: list[Lane], least: int) -> bool:
+    """Have each partition load some records; True when the horizon is known."""
+    for lane in lanes:
+        while not lane.at_end and lane.rows < least and lane.load():
+            continue
+    return all(lane.ready for lane in lanes)
 
 
 def _chunk(lanes: list[Lane], rank: int) -> Chunk:

@@ -8,9 +8,9 @@ this is checked over whole columns, row by row only to name the row that is wron
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, islice
+from itertools import accumulate, islice, pairwise
 from operator import lt
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
 from streamfn.errors import RecordingError
 from streamfn.record import Batch, Headers, TopicPartition
@@ -19,8 +19,14 @@ from streamfn.replay.recording import Chunk, Range
 Place: TypeAlias = tuple[str, int]
 """Topic and partition; equal to a TopicPartition."""
 
-Fail: TypeAlias = Callable[[str, str, str, str], RecordingError]
-"""Make the error of a recording: where, what is wrong, what was got, the cure."""
+
+class Fail(Protocol):
+    """Makes the errors of one recording."""
+
+    def __call__(self, *, wrong: str, cure: str, where: str = "", got: str = "") -> RecordingError:
+        """Say where, what is wrong, what was got and what to do."""
+        ...
+
 
 SORT: Final = (
     "sort the records by the highest timestamp so far in their partition, then topic, partition "
@@ -99,20 +105,22 @@ class ReplayOrder:
     def _name_disorder(self, rows: Rows, marks: list[int], places: list[Place]) -> NoReturn:
         stray = _stray(rows.timestamps, marks, places)
         order = list(zip(marks, places, strict=True))
-        pairs = enumerate(zip(order, order[1:], strict=False))
+        pairs = enumerate(pairwise(order))
         swapped = next((index for index, (one, other) in pairs if other < one), len(rows))
         index = swapped if stray is None else min(swapped, stray)
         before = f"{_name(places[index])} at {marks[index]}"
         text = f"{_row(rows, index)} is out of replay order"
         got = f"timestamp_ms {rows.timestamps[index]} after {before}"
-        raise self.fail(rows.where(index), text, got, SORT)
+        raise self.fail(where=rows.where(index), wrong=text, got=got, cure=SORT)
 
     def _check_offsets(self, rows: Rows, place: Place, indexes: Sequence[int]) -> None:
         """Offsets ascend within a partition and stay inside its range."""
         known = self.ranges.get(place) if self.ranges is not None else Range(0, 2**63)
         if known is None:
             text = f"{_name(place)} is not in the header"
-            raise self.fail(rows.where(indexes[0]), text, "", "name it and its range there")
+            raise self.fail(
+                where=rows.where(indexes[0]), wrong=text, cure="name it and its range there"
+            )
         least = self.next.get(place, known.start)
         offsets = [rows.offsets[index] for index in indexes]
         ascending = all(map(lt, offsets, islice(offsets, 1, None)))
@@ -125,6 +133,7 @@ class ReplayOrder:
     def _name_offset(
         self, rows: Rows, indexes: Sequence[int], least: int, known: Range
     ) -> NoReturn:
+        index = offset = -1
         for index in indexes:
             offset = rows.offsets[index]
             if not least <= offset < known.end:
@@ -134,7 +143,7 @@ class ReplayOrder:
         got = f"range {known.start} to {known.end}"
         if known.start <= offset < known.end:
             wrong, got = f"{_row(rows, index)} goes back", f"the one before it was {least - 1}"
-        raise self.fail(rows.where(index), wrong, got, OFFSETS)
+        raise self.fail(where=rows.where(index), wrong=wrong, got=got, cure=OFFSETS)
 
 
 def _stray(timestamps: Sequence[int], marks: list[int], places: list[Place]) -> int | None:

@@ -23,7 +23,8 @@ Ranges = dict[str, dict[int, Range]]
 UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 AGO: Final = re.compile(r"([+-]\d+)(ms|s|m|h|d)")
 OFFSET: Final = re.compile(r"-?\d+")
-OF_PARTITION: Final = re.compile(r"([A-Za-z0-9._-]+):(\d+):(\d+)")
+OF_PARTITION: Final = re.compile(r"(?!\d{4}-\d\d-\d\dT)([A-Za-z0-9._-]+):(\d+):(\d+)")
+"""A time of day has colons too."""
 FORMS: Final = (
     "a time (2013-01-31, 2013-01-31T12:30+01:00, UTC unless said; -2h; @MILLISECONDS), an offset "
     "(1200, or -5: five before the end) or TOPIC:PARTITION:OFFSET"
@@ -57,6 +58,16 @@ class Span:
     """Only these; None: all."""
     on_gap: Literal["fail", "skip"] = "fail"
     """What becomes of a range whose begin retention has deleted."""
+
+    @property
+    def is_open(self) -> bool:
+        """True if it is all there is."""
+        return self.start.is_open and self.end.is_open and self.partitions is None
+
+    @property
+    def has_times(self) -> bool:
+        """True if a time bounds it."""
+        return self.start.time_ms is not None or self.end.time_ms is not None
 
 
 def bound_of(texts: Iterable[str], now_ms: int) -> Bound:
@@ -130,11 +141,19 @@ def resolve(
             raise ConfigError(message)
         part = Span(on_gap=span.on_gap) if name in whole else span
         found[name] = _of_topic(log, infos[name], part, now_ms)
+    return found
+
+
+def check_bounds(span: Span, ranges: Mapping[str, Mapping[int, Range]]) -> None:
+    """Refuse a bound of a partition that is not read.
+
+    Raises:
+        ConfigError: with the partition.
+    """
     for source in [*span.start.of, *span.end.of]:
-        if source.partition not in found.get(source.topic, {}):
+        if source.partition not in ranges.get(source.topic, {}):
             message = f"{source} has a bound and is not read; got no such range; leave it out"
             raise ConfigError(message)
-    return found
 
 
 def _check(span: Span) -> None:

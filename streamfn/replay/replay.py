@@ -25,6 +25,7 @@ from streamfn.graph.topology import Function, Policy, Topology
 from streamfn.metrics import Metrics
 from streamfn.record import TopicPartition
 from streamfn.replay.effects import EffectSink, Raised
+from streamfn.replay.event_order import in_order
 from streamfn.replay.exchange import Exchange
 from streamfn.replay.feeding import Feeding
 from streamfn.replay.notices import notices_of
@@ -82,12 +83,13 @@ def replay(
     config: Config | None = None,
     workers: int = 1,
     end_to_end: bool = False,
+    repartitions: bool = False,
     taps: bool = False,
     fail_fast: bool = False,
     in_memory: bool = False,
     fold_changelogs: bool = False,
     generated: bool = True,
-    progress: Callable[[int], None] = lambda records: None,
+    progress: Callable[[int, int | None], None] = lambda records, total: None,
 ) -> Generator[Replayed]:
     """Run a program on recorded inputs to their end; what it has left can be read inside ``with``.
 
@@ -97,14 +99,16 @@ def replay(
         sink: takes all outputs, repartition records and dead letters.
         config: ``commit_interval_ms`` and the bounds of memory; nothing else matters here.
         workers: so many workers share the tasks, in one thread.
-        end_to_end: topics that the program both writes and reads come from itself, not from the
-            recording.
+        end_to_end: topics of the user's that the program both writes and reads come from itself,
+            not from the recording.
+        repartitions: repartition topics come from the recording, in the order of the live run,
+            where it has them.
         taps: also give what each stage hands on, as topics ``stage:<name>``.
         fail_fast: a record that fails under ``on_error`` fail ends the replay.
         in_memory: keep state in memory rather than in a temporary folder.
         fold_changelogs: keep what the changelogs hold in ``exchange.folded``.
         generated: False runs the reference compiler.
-        progress: told after each chunk how many records are done.
+        progress: told after each chunk how many records are done, of how many if that is known.
 
     Raises:
         ConfigError: the program reads topics that are not recorded.
@@ -116,7 +120,7 @@ def replay(
     raised: list[Raised] = []
     noted = None if fail_fast else lambda error: raised.append(_raised(error, exchange))
     planned = replace(planned, replayed=True, noted=noted)
-    feeding = Feeding(planned, inputs, end_to_end=end_to_end)
+    feeding = Feeding(planned, inputs, end_to_end=end_to_end, repartitions=repartitions)
     exchange = Exchange(planned, {**widths, **_widths(planned)}, feeding.fed, sink)
     exchange.committed.update(feeding.positions())
     if fold_changelogs:
@@ -135,11 +139,11 @@ def replay(
             worker.start()
         _settle(made)
         calm()
-        for chunk in inputs.chunks(feeding.fed):
+        for chunk in in_order(inputs, planned, feeding.fed):
             for _ in exchange.turns(chunk):
                 _settle(made)
             done.records += sum(map(len, chunk))
-            progress(done.records)
+            progress(done.records, feeding.total)
         yield done
 
 

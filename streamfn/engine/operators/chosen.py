@@ -13,7 +13,7 @@ from streamfn.engine.keys import KeyForm, to_object
 from streamfn.engine.scope import Run
 from streamfn.graph.topology import UNKNOWN, Sink, TopicSpec
 from streamfn.record import Columns
-from streamfn.serde import as_key_serde, as_serde
+from streamfn.serde import as_key_serde, as_serde, bound
 
 if TYPE_CHECKING:
     from streamfn.engine.closures import Compiler
@@ -82,7 +82,8 @@ class Ways:
         if key is UNKNOWN or value is UNKNOWN:
             cure = "say the stream's types, or answer with a topic made by app.topic"
             self._refuse(f"chose {name!r}, whose types nobody has said", cure)
-        return TopicSpec(name, as_key_serde(key), as_serde(value))
+        written = bound(as_key_serde(key), name, key=True), bound(as_serde(value), name, key=False)
+        return TopicSpec(name, *written)
 
     def _cure(self) -> str:
         known = ", ".join(map(repr, self._declared))

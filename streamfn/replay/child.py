@@ -1,0 +1,256 @@
+"""Replays in processes of their own: one a version of the program, each with its own hash seed.
+
+The parent spawns a child, writes the job on its stdin, and reads frames from a pipe. Invariant: a
+child ends when its parent is gone, as nobody reads its pipe any more; whatever becomes of it, the
+parent gets its frames to the end or one clear error that names the version.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from select import select
+from types import TracebackType
+from typing import Final
+
+import msgspec
+
+from streamfn.errors import StreamfnError
+from streamfn.graph.plan import Plan, plan
+from streamfn.graph.stores import decode_entry, entry_serde
+from streamfn.graph.topology import PLAIN_KINDS, StoreSpec, Topology
+from streamfn.replay.diff_frames import (
+    Closed,
+    Ended,
+    Entries,
+    Failed,
+    Failing,
+    Frame,
+    Hello,
+    Outlet,
+    Unread,
+    written,
+)
+from streamfn.replay.diff_graph import as_json, graph_of, translations
+from streamfn.replay.feeding import fed_topics
+from streamfn.replay.recording import Inputs
+from streamfn.replay.replay import Replayed, replay
+from streamfn.replay.taps import tapped
+from streamfn.replay.versions import Version
+
+MODULE: Final = "streamfn.cli.replay_child"
+READ_BYTES: Final = 1_048_576
+ENTRIES_MAX: Final = 2_000
+PATIENCE_S: Final = 5.0
+LAST_LINES: Final = 3
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What a child is to do: a program, where it is found, a recording, how to replay it."""
+
+    target: str
+    recording: str
+    paths: tuple[str, ...] = ()
+    """Folders in which modules are looked for first."""
+    taps: bool = True
+    end_to_end: bool = False
+    repartitions: bool = False
+    workers: int = 1
+    state: bool = True
+    """Send the last state, too."""
+    frames_fd: int = -1
+
+
+class VersionError(StreamfnError):
+    """A version of the program cannot be loaded or replayed; the text says which, and why."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
+
+
+# the child's side
+def work(job: Job, topology: Topology, inputs: Inputs, send: Callable[[bytes], None]) -> None:
+    """Replay a program and send all that comes of it."""
+    planned = _planned(topology, inputs, taps=job.taps)
+    fed = fed_topics(planned, inputs, end_to_end=job.end_to_end, repartitions=job.repartitions)
+    send(written(Hello(graph_of(planned), sorted(fed))))
+    outlet = Outlet(send, translations(planned))
+    with replay(
+        topology, inputs, outlet,
+        workers=job.workers, taps=job.taps, progress=outlet.progress, end_to_end=job.end_to_end,
+        repartitions=job.repartitions,
+    ) as replayed:  # fmt: skip
+        for raised in replayed.raised:
+            if id(raised) not in outlet.told:
+                send(written(Failing(raised)))
+        send(written(Ended(replayed.records, list(replayed.notices))))
+        for frame in state_of(replayed) if job.state else ():
+            send(written(frame))
+        send(written(Closed()))
+
+
+def _planned(topology: Topology, inputs: Inputs, *, taps: bool) -> Plan:
+    """The plan that the replay will have, as far as a comparison asks."""
+    widths = {topic.name: topic.partitions for topic in inputs.header.topics}
+    whole = replace(topology, feeds=())
+    return plan(tapped(whole) if taps else whole, widths)
+
+
+def state_of(replayed: Replayed) -> Iterator[Entries]:
+    """Make frames of what all stores hold that people can see."""
+    for store, spec in sorted(replayed.plan.topology.stores.items()):
+        seen, frame = _key_reader(spec), Entries(store, -1, [], [], [])
+        for key, value, partition in replayed.entries(store):
+            shown = seen(key, value)
+            if shown is None:
+                continue
+            if frame.partition != partition or len(frame.keys) >= ENTRIES_MAX:
+                if frame.keys:
+                    yield frame
+                frame = Entries(store, partition, [], [], [])
+            frame.keys.append(key)
+            frame.values.append(value)
+            frame.shown.append(shown)
+        if frame.keys:
+            yield frame
+
+
+def _key_reader(spec: StoreSpec) -> Callable[[bytes, bytes], bytes | None]:
+    """Return what shows an entry's key as JSON; None for what is the operator's own."""
+    seen, decode = decode_entry(spec), entry_serde(spec).decode
+    plain = spec.kind in PLAIN_KINDS
+
+    def read(key: bytes, value: bytes) -> bytes | None:
+        found = seen(key, None if plain else decode(value))
+        return None if found is None else as_json(found[0])
+
+    return read
+
+
+# the parent's side
+class Child:
+    """A process that replays one version."""
+
+    def __init__(self, version: Version, job: Job, seed: int) -> None:
+        self.version, self._closed = version, False
+        self.waiting: deque[Frame] = deque()
+        """What has come and was not looked at."""
+        self._unread = Unread()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
+        reading, writing = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", MODULE],
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors,
+                pass_fds=(writing,), start_new_session=True, env=_environment(seed),
+                cwd=version.folder,
+            )  # fmt: skip
+        except OSError:
+            os.close(reading)
+            self._errors.close()
+            raise
+        finally:
+            os.close(writing)
+        self.fd = reading
+        job = msgspec.structs.replace(
+            job, target=version.target, paths=version.paths, frames_fd=writing
+        )
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it may have ended: reading says why
+            self._process.stdin.write(msgspec.json.encode(job) + b"\n")
+            self._process.stdin.flush()
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield frames up to the end, waiting for each."""
+        while True:
+            while self.waiting:
+                yield self.waiting.popleft()
+            if self._closed:
+                return
+            self.fill()
+
+    def fill(self) -> None:
+        """Wait for bytes; put the frames that are whole to those waiting.
+
+        Raises:
+            VersionError: the version has failed, or its process has died.
+        """
+        data = os.read(self.fd, READ_BYTES)
+        for frame in self._unread.add(data):
+            if isinstance(frame, Failed):
+                said = "; ".join(frame.lines).replace(f"{self.version.root}{os.sep}", "")
+                message = f"{self.version.name}: {said}"
+                raise VersionError(message, frame.exit_code)
+            self._closed = self._closed or isinstance(frame, Closed)
+            self.waiting.append(frame)
+        if not data and not self._closed:
+            raise VersionError(self._why())
+
+    def _why(self) -> str:
+        """Say how a process went that did not say it itself."""
+        code = self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").split("\n")
+        said = " / ".join(line.strip() for line in lines if line.strip()[:1])
+        last = " / ".join(said.split(" / ")[-LAST_LINES:])
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return (
+            f"{self.version.name}: its process died while it replayed; got {how}"
+            f"{last and f' ({last})'}; replay this version on its own"
+        )
+
+    def close(self) -> None:
+        """End the process if it still runs, and give everything back."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it may have ended before it read its job
+            self._process.stdin.close()
+        os.close(self.fd)
+        if not self._closed:
+            self._process.terminate()
+        try:
+            self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+
+
+class Children:
+    """Processes that are read side by side; at the end of the block none is left."""
+
+    def __init__(self, children: Sequence[Child]) -> None:
+        self.children = children
+
+    def __enter__(self) -> Sequence[Child]:
+        return self.children
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for child in self.children:
+            child.close()
+
+
+def readable(children: Sequence[Child]) -> list[Child]:
+    """Wait until at least one of these has something to read."""
+    found, _, _ = select([child.fd for child in children], [], [])
+    return [child for child in children if child.fd in found]
+
+
+def _environment(seed: int) -> dict[str, str]:
+    """The environment of a child: a hash seed, and where streamfn itself is."""
+    found = {**os.environ, "PYTHONHASHSEED": str(seed)}
+    home = str(Path(__file__).resolve().parents[2])
+    if Path(home).name not in ("site-packages", "dist-packages"):
+        before = found.get("PYTHONPATH")
+        found["PYTHONPATH"] = home + (f"{os.pathsep}{before}" if before else "")
+    return found

@@ -1,0 +1,138 @@
+"""Compares a replay with what the real run wrote.
+
+Recorded rows and effects come in as both are read and are paired as far as the real run's order is
+known (protocol §6): in order where one task read one input, else by key. Invariant: a difference of
+order is reported as one only where the order could be known.
+"""
+
+from collections.abc import Callable, Hashable, Iterable
+
+from streamfn.replay.diff_blame import followed, suspect
+from streamfn.replay.diff_graph import Graph
+from streamfn.replay.diff_kinds import Comparison, Group, Options
+from streamfn.replay.diff_rows import Content, Ordered, Pair, Row, rows_of
+from streamfn.replay.diff_tally import Mask, Tally, compared_headers
+from streamfn.replay.effects import Effects, Raised
+from streamfn.replay.recording import Chunk
+
+
+class AgainstRun:
+    """A replay and the rows that the real run wrote."""
+
+    def __init__(
+        self, graph: Graph, options: Options, recorded: Iterable[str], *,
+        fed: Iterable[str] = (), edges: bool = False, mask: Mask | None = None,
+    ) -> None:  # fmt: skip
+        """``recorded`` topics are compared; the order of ``fed`` ones was that of the real run."""
+        self.graph = graph
+        self.tally = Tally(graph, options, mask)
+        self._fed = set(fed)
+        self._topics = {topic: Ordered(self._part(topic), edges=edges) for topic in recorded}
+        self._waiting: dict[str, tuple[list[Row], list[Row]]] = {}
+        self.rows = [0, 0]
+        """How many rows of each side have come."""
+
+    def _part(self, topic: str) -> Callable[[Row], Hashable]:
+        written = self.graph.topics.get(topic)
+        if topic == self.graph.dead_letters:
+            return _origin
+        internal = {name for name, other in self.graph.topics.items() if other.internal}
+        known = written and not (set(written.inputs) & internal) - self._fed
+        return _partition if written and written.ordered and known else _key
+
+    def expected(self, chunk: Chunk) -> None:
+        """Take rows that the real run wrote."""
+        for batch in chunk:
+            if batch.source.topic in self._topics:
+                self._into(batch.source.topic)[0].extend(
+                    Row(
+                        Content(
+                            key, batch.values[at], batch.timestamps[at],
+                            compared_headers(batch.headers[at]) if batch.headers else (),
+                        ),
+                        batch.source.partition, batch.offsets[at],
+                    )
+                    for at, key in enumerate(batch.keys)
+                )  # fmt: skip
+                self.rows[0] += len(batch)
+
+    def effects(self, found: list[Effects]) -> None:
+        """Take what a chunk of inputs has made."""
+        for effects in found:
+            if effects.topic in self._topics:
+                self._into(effects.topic)[1].extend(rows_of(effects, compared_headers))
+                self.rows[1] += len(effects)
+
+    def raised(self, raised: Raised) -> None:
+        """Take a failure: a real run would have stopped there."""
+        for found in self.tally.failure(None, raised):
+            self.tally.add(found, "")
+
+    def _into(self, topic: str) -> tuple[list[Row], list[Row]]:
+        return self._waiting.setdefault(topic, ([], []))
+
+    def settle(self, *, whole: bool = False) -> None:
+        """Compare what can be paired already; at the end, all."""
+        for topic, (expected, actual) in sorted(self._waiting.items()):
+            self._add(topic, self._topics[topic].add(expected, actual))
+        self._waiting.clear()
+        for topic, rows in sorted(self._topics.items()) if whole else ():
+            self._add(topic, rows.finish())
+
+    def _add(self, topic: str, pairs: Iterable[Pair]) -> None:
+        for pair in pairs:
+            row = pair.actual or pair.expected
+            if pair.moved and row is not None and row.content.key is None:
+                pair = pair._replace(moved=topic == self.graph.dead_letters)
+            for found in self.tally.compare(topic, pair):
+                self.tally.add(found, "")
+
+    def finish(self, comparison: Comparison) -> None:
+        """Put what was found into a comparison."""
+        groups = self.tally.groups()
+        later = followed((group.stage for group in groups), self.graph)
+        comparison.groups = self.tally.groups(later)
+        comparison.records, comparison.equal = self.tally.records, self.tally.equal
+        seen = [name for topic in self._topics for name in self.graph.writers(topic)]
+        comparison.suspect = suspect(comparison.blamed, seen, self.graph)
+        if self.tally.edges:
+            comparison.notices.append(
+                f"{self.tally.edges:,} rows at the begin or end of the recorded range have no "
+                "other side and were left out"
+            )
+        comparison.notices += self._orders(comparison.groups)
+
+    def _orders(self, groups: list[Group]) -> Iterable[str]:
+        """Say where a difference may be one of order only."""
+        for topic in dict.fromkeys(place for group in groups for place in group.places):
+            written = self.graph.topics.get(topic)
+            if written is None or topic not in self._topics:
+                continue
+            unknown = [name for name in written.inputs if name not in self._fed]
+            several = len(written.inputs) > 1
+            if unknown:
+                names = ", ".join(unknown)
+                yield (
+                    f"{topic}: in which order the real run read {names} is not recorded; values "
+                    "that depend on it may differ and be right (record with --repartitions)"
+                )
+            elif several:
+                names = " and ".join(written.inputs)
+                yield (
+                    f"{topic}: how the real run merged {names} is not known; values that depend "
+                    "on it may differ and be right"
+                )
+
+
+def _partition(row: Row) -> Hashable:
+    return row.partition
+
+
+def _key(row: Row) -> Hashable:
+    return row.content.key
+
+
+def _origin(row: Row) -> Hashable:
+    """Dead letters stand in order with others of the same stage and input partition."""
+    told = dict(row.content.headers)
+    return tuple(told.get(f"streamfn.{name}") for name in ("stage", "topic", "partition"))

@@ -1,0 +1,346 @@
+"""From pairs of rows to groups of differences.
+
+Pairs come from ``diff_rows``; what differs in them goes, with the stage that made the row, to
+``diff_blame`` and then into a group. Invariant: each pair counts once as a record, each of its
+fields once in a group; an example is only made if its group still takes one.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
+
+from streamfn.record import Headers
+from streamfn.replay.diff_blame import Upstream
+from streamfn.replay.diff_graph import TAP, Graph, readers
+from streamfn.replay.diff_kinds import KINDS, STATE, Example, Group, Kind, Options
+from streamfn.replay.diff_rows import Pair, Row
+from streamfn.replay.effects import Raised
+from streamfn.replay.fields import (
+    ABSENT,
+    KEY,
+    TIMESTAMP,
+    TOMBSTONE,
+    FieldDifference,
+    differences,
+    general,
+    header_field,
+    read_json,
+    read_state,
+    same,
+)
+
+NOT_COMPARED: Final = frozenset({"streamfn.provenance", "streamfn.root", "streamfn.failed_at_ms"})
+"""Headers that tell of the run, not of the record."""
+INTERNAL_ENDING: Final = b"-repartition"
+OTHER_FIELDS: Final = "(other fields)"
+FIELDS_MAX: Final = 100
+"""Of one stage; a map with many keys has that many fields."""
+ERROR: Final = "<error>"
+
+
+def compared_headers(headers: Headers) -> Headers:
+    """Leave out what tells of the run; also the offsets in repartition topics: each run's own."""
+    internal = any(
+        name == "streamfn.topic" and value.endswith(INTERNAL_ENDING) for name, value in headers
+    )
+    return tuple(
+        header
+        for header in headers
+        if header[0] not in NOT_COMPARED and not (internal and header[0] == "streamfn.offset")
+    )
+
+
+@dataclass
+class Mask:
+    """What differs between two runs of the same program, by topic: no difference of versions."""
+
+    fields: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    rows: set[tuple[str, bool]] = field(default_factory=set[tuple[str, bool]])
+    """Topics whose rows come and go, or (True) change places."""
+
+    def add(self, groups: Iterable[Group]) -> None:
+        """Take what a program's comparison with itself has found."""
+        for group in groups:
+            for place in group.places:
+                if group.field:
+                    self.fields.add((place, group.field))
+                else:
+                    self.rows.add((place, group.kind == "reordered"))
+
+    def hides_field(self, place: str, path: str) -> bool:
+        """Tell whether a field says nothing."""
+        return (place, path) in self.fields or (place, OTHER_FIELDS) in self.fields
+
+    def hides_row(self, place: str, kind: Kind) -> bool:
+        """Tell whether a row that is not there, or not in its place, says nothing."""
+        return (place, kind == "reordered") in self.rows
+
+
+class Found(NamedTuple):
+    """A difference before it is known who is to blame."""
+
+    stage: str
+    field: str
+    kind: Kind
+    place: str
+    timestamp_ms: int
+    example: Callable[[], Example]
+
+
+class Tally:
+    """Takes pairs, and what else can differ; keeps groups."""
+
+    def __init__(self, graph: Graph, options: Options, mask: Mask | None = None) -> None:
+        self.graph, self.options = graph, options
+        self.records = self.equal = self.edges = 0
+        self._mask = mask or Mask()
+        self._upstream = Upstream(graph)
+        self._readers = readers()
+        self._groups: dict[tuple[str, str, str, str], Group] = {}
+        self._fields: dict[str, set[str]] = {}
+
+    def same(self, rows: int) -> None:
+        """Count rows that are the same on both sides."""
+        self.records += rows
+        self.equal += rows
+
+    # rows
+    def compare(self, topic: str, pair: Pair) -> list[Found]:
+        """Return the differences of a pair, and count it."""
+        if pair.edge:
+            self.edges += 1
+            return []
+        found = self._of(topic, pair)
+        self.records += 1
+        self.equal += not found
+        return found
+
+    def _of(self, topic: str, pair: Pair) -> list[Found]:
+        if pair.equal:
+            return []
+        row = pair.actual or pair.expected
+        assert row is not None
+        stage = self.stage_of(topic, row)
+        if pair.expected is None or pair.actual is None:
+            return self._alone(topic, stage, row, "extra" if pair.expected is None else "missing")
+        if pair.moved:
+            return self._moved(topic, stage, pair.expected, pair.actual)
+        found = self._fields_of(topic, stage, pair.expected, pair.actual)
+        return [self._changed(topic, stage, pair.actual, one) for one in found]
+
+    def _alone(self, topic: str, stage: str, row: Row, kind: Kind) -> list[Found]:
+        def example() -> Example:
+            shown = self._value(topic, row.content.value)
+            sides = (shown, ABSENT) if kind == "missing" else (ABSENT, shown)
+            return self._example(topic, row, "", *sides)
+
+        hidden = self._mask.hides_row(topic, kind)
+        found = Found(stage, "", kind, topic, row.content.timestamp_ms, example)
+        return [] if hidden else [found]
+
+    def _moved(self, topic: str, stage: str, expected: Row, actual: Row) -> list[Found]:
+        def example() -> Example:
+            sides = (f"at offset {row.offset}" for row in (expected, actual))
+            return self._example(topic, actual, "", *sides)
+
+        hidden = self._mask.hides_row(topic, "reordered")
+        time_ms = actual.content.timestamp_ms
+        return [] if hidden else [Found(stage, "", "reordered", topic, time_ms, example)]
+
+    def _changed(self, topic: str, stage: str, row: Row, one: FieldDifference) -> Found:
+        path = self._bounded(stage, general(one.path))
+
+        def example() -> Example:
+            return self._example(topic, row, one.path, one.expected, one.actual)
+
+        return Found(stage, path, "changed", topic, row.content.timestamp_ms, example)
+
+    def _fields_of(
+        self, topic: str, stage: str, expected: Row, actual: Row
+    ) -> Iterator[FieldDifference]:
+        """Yield what differs between two rows: key, time, headers, value."""
+        left, right, scopes = expected.content, actual.content, (stage, topic)
+        keys = self._key(topic, left.key), self._key(topic, right.key)
+        outside = [
+            FieldDifference(KEY, *keys),
+            FieldDifference(TIMESTAMP, left.timestamp_ms, right.timestamp_ms),
+        ]
+        if left.headers != right.headers:
+            outside += _header_differences(left.headers, right.headers)
+        for found in outside:
+            if not same(found.expected, found.actual) and self._counts(topic, found.path, scopes):
+                yield found
+        if left.value != right.value:
+            values = self._value(topic, left.value), self._value(topic, right.value)
+            for found in differences(*values, self.options.rules, scopes):
+                if not self._mask.hides_field(topic, general(found.path)):
+                    yield found
+
+    def _counts(self, topic: str, path: str, scopes: tuple[str, ...]) -> bool:
+        ignored = self.options.rules.ignores(path, scopes)
+        return not ignored and not self._mask.hides_field(topic, path)
+
+    def _bounded(self, stage: str, path: str) -> str:
+        """Keep the number of groups small."""
+        known = self._fields.setdefault(stage, set())
+        if path in known or len(known) < FIELDS_MAX:
+            known.add(path)
+            return path
+        return OTHER_FIELDS
+
+    def stage_of(self, topic: str, row: Row) -> str:
+        """The stage that made a row: of a dead letter, the one that failed."""
+        if topic == self.graph.dead_letters:
+            for name, value in row.content.headers:
+                if name == "streamfn.stage":
+                    return value.decode(errors="replace")
+        if topic.startswith(TAP):
+            return topic.removeprefix(TAP)
+        writers = self.graph.writers(topic)
+        known = row.stage if row.stage in writers or not writers else ""
+        return known or " or ".join(writers) or topic
+
+    # what is no row
+    def failure(self, expected: Raised | None, actual: Raised | None) -> list[Found]:
+        """Return what differs where a function raised on one side, or on both."""
+        raised = actual or expected
+        assert raised is not None
+        self.records += 1
+        kind: Kind = "raised" if expected is None or actual is None else "changed"
+        path, place = ERROR if kind == "changed" else "", raised.source.topic
+        said = _says(expected), _says(actual)
+        hidden = (
+            self._mask.hides_field(place, path)
+            or self.options.rules.ignores(path, (raised.stage, place))
+            if path
+            else self._mask.hides_row(place, kind)
+        )
+        if said[0] == said[1] or hidden:
+            self.equal += 1
+            return []
+        key = None if raised.key is None else self._readers["text"](raised.key)
+        example = Example(place, raised.source.partition, key, -1, raised.root, path, *said)
+        return [Found(raised.stage, path, kind, place, -1, lambda: example)]
+
+    def entry(
+        self, store: str, partition: int, shown: bytes,
+        expected: bytes | None, actual: bytes | None,
+    ) -> list[Found]:  # fmt: skip
+        """Return what differs in an entry of a store's last state."""
+        self.records += 1
+        stage, place, key = self.graph.owner(store), f"{STATE}{store}", read_json(shown)
+        found: list[Found] = []
+        if expected is None or actual is None:
+            kind: Kind = "extra" if expected is None else "missing"
+            if not self._mask.hides_row(place, kind):
+                sides = [ABSENT if raw is None else read_state(raw) for raw in (expected, actual)]
+                found.append(_of_entry(stage, kind, place, partition, key, "", *sides))
+        elif expected != actual:
+            scopes = (stage, store)
+            for one in differences(
+                read_state(expected), read_state(actual), self.options.rules, scopes
+            ):
+                if not self._mask.hides_field(place, general(one.path)):
+                    found.append(
+                        _of_entry(stage, "changed", place, partition, key, *one)._replace(
+                            field=self._bounded(stage, general(one.path))
+                        )
+                    )
+        self.equal += not found
+        return found
+
+    # how it is shown
+    def _value(self, topic: str, raw: bytes | None) -> object:
+        if raw is None:
+            return TOMBSTONE
+        written = self.graph.topics.get(topic)
+        return self._readers[written.value if written else "json"](raw)
+
+    def _key(self, topic: str, raw: bytes | None) -> object:
+        if raw is None:
+            return None
+        written = self.graph.topics.get(topic)
+        return self._readers[written.key if written else "text"](raw)
+
+    def _example(
+        self, topic: str, row: Row, path: str, expected: object, actual: object
+    ) -> Example:
+        return Example(
+            topic, row.partition, self._key(topic, row.content.key), row.content.timestamp_ms,
+            row.root, path, expected, actual,
+        )  # fmt: skip
+
+    # groups
+    def add(self, found: Found, follows: str) -> None:
+        """Put a difference into its group."""
+        name = (found.stage, found.field, found.kind, follows)
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = Group(found.stage, found.field, found.kind, follows)
+        group.places[found.place] += 1
+        if found.timestamp_ms >= 0:
+            times = [time for time in (group.first_ms, found.timestamp_ms) if time >= 0]
+            group.first_ms = min(times)
+        shown = [example.place for example in group.examples]
+        if shown and shown[0].startswith(TAP) and not found.place.startswith(TAP):
+            group.examples.clear()  # what is in a topic can be looked up there
+        elif shown and found.place.startswith(TAP) and not shown[0].startswith(TAP):
+            return
+        if len(group.examples) < self.options.examples:
+            group.examples.append(found.example())
+
+    def groups(self, followed: Mapping[str, str] | None = None) -> list[Group]:
+        """All groups: those to blame first, then in order of the program.
+
+        ``followed``: stages that turned out to follow others.
+        """
+        found: dict[tuple[str, str, str, str], Group] = {}
+        for group in self._groups.values():
+            late = (followed or {}).get(group.follows or group.stage, "")
+            follows = group.follows if late in ("", group.stage) else late
+            name = (group.stage, group.field, group.kind, follows)
+            found[name] = _joined(found.get(name), group, follows, self.options.examples)
+        return sorted(found.values(), key=self._place)
+
+    def _place(self, group: Group) -> tuple[Any, ...]:
+        index = self._upstream.index(group.stage)
+        kind = KINDS.index(group.kind)
+        return bool(group.follows), index, group.stage, kind, -group.count, group.field
+
+
+def _joined(before: Group | None, group: Group, follows: str, examples: int) -> Group:
+    """Put a group to another one of the same name."""
+    if before is None:
+        return replace(group, follows=follows)
+    times = [time for time in (before.first_ms, group.first_ms) if time >= 0]
+    return replace(
+        before,
+        places=before.places + group.places,
+        first_ms=min(times, default=-1),
+        examples=(before.examples + group.examples)[:examples],
+    )
+
+
+def _says(raised: Raised | None) -> object:
+    return ABSENT if raised is None else f"{raised.stage}: {raised.error}: {raised.message}"
+
+
+def _of_entry(
+    stage: str, kind: Kind, place: str, partition: int, key: object, path: str, expected: object,
+    actual: object,
+) -> Found:  # fmt: skip
+    example = Example(place, partition, key, -1, None, path, expected, actual)
+    return Found(stage, path, kind, place, -1, lambda: example)
+
+
+def _header_differences(expected: Headers, actual: Headers) -> Iterator[FieldDifference]:
+    """Yield the headers that differ, by name; of several of one name, all together."""
+    for name in dict.fromkeys(name for name, _ in (*expected, *actual)):
+        sides = [
+            tuple(value for own, value in headers if own == name) for headers in (expected, actual)
+        ]
+        if sides[0] != sides[1]:
+            shown = [
+                b", ".join(side).decode(errors="replace") if side else ABSENT for side in sides
+            ]
+            yield FieldDifference(header_field(name), *shown)

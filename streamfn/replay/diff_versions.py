@@ -1,0 +1,211 @@
+"""Compares two replays of the same inputs, row by row, by the input record each goes back to.
+
+Effects come in as both replays are read; differences go, in order of the input records, through the
+blame into the tally. Invariant: what is not compared yet is what one side is ahead of the other,
+and no more.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from streamfn.replay.diff_blame import Blame
+from streamfn.replay.diff_graph import TAP, Graph, merged
+from streamfn.replay.diff_kinds import STATE, Comparison, Group, Options
+from streamfn.replay.diff_rows import ByRoot, Pair, Root
+from streamfn.replay.diff_tally import Found, Mask, Tally, compared_headers
+from streamfn.replay.effects import Effects, Raised
+
+AT_END: Final = 2**62
+"""The rank of what has none: it comes last."""
+
+
+class StateRow(NamedTuple):
+    """An entry of a store at the end of a replay; ``shown`` is its key as JSON."""
+
+    store: str
+    partition: int
+    key: bytes
+    value: bytes
+    shown: bytes
+
+
+@dataclass
+class Side:
+    """What has come of one of two replays, and is not compared yet."""
+
+    rank: int = -1
+    """All rows up to it are there."""
+    raised: dict[tuple[Root, str, int, int], Raised] = field(
+        default_factory=dict[tuple[Root, str, int, int], Raised]
+    )
+
+
+class Versions:
+    """Two replays of the same inputs."""
+
+    def __init__(
+        self, expected: Graph, actual: Graph, options: Options, mask: Mask | None = None
+    ) -> None:
+        self.graph = merged(expected, actual)
+        self.tally = Tally(self.graph, options, mask)
+        both = set(expected.seen) & set(actual.seen)
+        self._blame = Blame(self.graph, both)
+        self._one_sided = {
+            f"{TAP}{name}" for name in {*expected.seen, *actual.seen} if name not in both
+        }
+        self._topics: dict[str, ByRoot] = {}
+        self._sides = (Side(), Side())
+        self._failed: dict[Root, str] = {}
+        """Input records that failed on one side only, and the stage at which they did."""
+        self._told: set[str] = set()
+        """Stages of which something else than a failure differs."""
+        self.notices = list(_new_and_gone(expected, actual))
+
+    def effects(self, side: int, found: list[Effects]) -> None:
+        """Take what a chunk of inputs has made on one side (0 expected, 1 actual)."""
+        for effects in found:
+            if effects.topic not in self._one_sided and len(effects):
+                topic = self._topics.get(effects.topic)
+                if topic is None:
+                    topic = self._topics[effects.topic] = ByRoot(compared_headers)
+                topic.add(side, effects)
+                self.passed(side, effects.ranks[-1])
+
+    def passed(self, side: int, rank: int) -> None:
+        """Note up to where one side has come."""
+        self._sides[side].rank = max(self._sides[side].rank, rank)
+
+    def raised(self, side: int, raised: Raised) -> None:
+        """Take a failure of one side; it comes before the rows of its chunk."""
+        name = (raised.root, raised.source.topic, raised.source.partition, raised.offset)
+        self._sides[side].raised[name] = raised
+
+    def held(self, side: int) -> int:
+        """How many rows of one side wait for the other."""
+        return sum(topic.held(side) for topic in self._topics.values())
+
+    def settle(self, *, whole: bool = False) -> None:
+        """Compare all that is there on both sides."""
+        limit = None if whole else min(side.rank for side in self._sides)
+        pairs: list[tuple[str, Pair]] = []
+        for topic, rows in sorted(self._topics.items()):
+            same, different = rows.settle(limit)
+            self.tally.same(same)
+            pairs += [(topic, pair) for pair in different]
+        if not pairs and not whole:
+            return
+        ranks: dict[Root | None, int] = {
+            row.root: row.rank for _, pair in pairs for row in pair[:2] if row and row.root
+        }
+        found = self._failures(ranks, whole=whole)
+        for topic, pair in pairs:
+            row = pair.actual or pair.expected
+            assert row is not None
+            for one in self.tally.compare(topic, pair):
+                if topic == self.graph.dead_letters and row.root and one.kind != "changed":
+                    self._failed[row.root] = one.stage
+                found.append((row.rank, row.root, one))
+        self._assign(found)
+
+    def _failures(
+        self, ranks: dict[Root | None, int], *, whole: bool
+    ) -> list[tuple[int, Root | None, Found]]:
+        """Compare the failures at input records where rows differ, too; at the end, all."""
+        found: list[tuple[int, Root | None, Found]] = []
+        left, right = (side.raised for side in self._sides)
+        for name in [*left, *(name for name in right if name not in left)]:
+            one, other = left.get(name), right.get(name)
+            if whole or name[0] in ranks or (one is not None and other is not None):
+                left.pop(name, None)
+                right.pop(name, None)
+                for difference in self.tally.failure(one, other):
+                    found.append((ranks.get(name[0], AT_END), name[0], difference))
+                    if difference.kind == "raised":
+                        self._failed[name[0]] = difference.stage
+        return found
+
+    def _assign(self, found: list[tuple[int, Root | None, Found]]) -> None:
+        """Go through differences in order of records, at each upstream stages first."""
+
+        def place(item: tuple[int, Root | None, Found]) -> tuple[int, bool, int, str, str]:
+            rank, _, one = item
+            index = self._blame.upstream.index(one.stage)
+            return rank, not self._is_failure(one), index, one.place, one.field
+
+        for rank, root, one in sorted(found, key=place):
+            undone_by = ""
+            if root is not None and one.kind in ("missing", "extra"):
+                undone_by = self._failed.get(root, "")
+            if not self._is_failure(one):
+                self._told.add(one.stage)
+            self.tally.add(one, self._blame.follows(one.stage, rank, undone_by))
+        self._failed.clear()
+
+    def _is_failure(self, found: Found) -> bool:
+        return found.kind == "raised" or found.place == self.graph.dead_letters
+
+    def states(self, expected: Iterable[StateRow], actual: Iterable[StateRow]) -> None:
+        """Compare the last states: entries in order of store, partition and key."""
+        left, right = iter(expected), iter(actual)
+        one, other = next(left, None), next(right, None)
+        while one is not None or other is not None:
+            if other is None or (one is not None and one[:3] < other[:3]):
+                assert one is not None
+                self._entry(one, one.value, None)
+                one = next(left, None)
+            elif one is None or other[:3] < one[:3]:
+                self._entry(other, None, other.value)
+                other = next(right, None)
+            else:
+                self._entry(one, one.value, other.value)
+                one, other = next(left, None), next(right, None)
+
+    def _entry(self, row: StateRow, expected: bytes | None, actual: bytes | None) -> None:
+        if expected == actual:
+            self.tally.same(1)
+            return
+        for one in self.tally.entry(row.store, row.partition, row.shown, expected, actual):
+            self.tally.add(one, self._blame.of_state(one.stage))
+
+    def finish(self, comparison: Comparison) -> None:
+        """Put what was found into a comparison."""
+        comparison.groups = self._groups()
+        comparison.records, comparison.equal = self.tally.records, self.tally.equal
+        comparison.notices += self.notices
+
+    def _groups(self) -> list[Group]:
+        """All groups, now that all is known."""
+        groups = self.tally.groups()
+        own = {group.stage for group in groups if not group.follows}
+        later: dict[str, str] = {}
+        for stage in own - self._told:
+            of_state = all(
+                place.startswith(STATE) for g in groups if g.stage == stage for place in g.places
+            )
+            before = "" if of_state else self._blame.of_failure(stage)
+            if before:
+                later[stage] = before
+        return self.tally.groups(later | self._hidden(groups, own))
+
+    def _hidden(self, groups: list[Group], own: set[str]) -> dict[str, str]:
+        """Have stages follow those that only their state tells of: tables have no taps."""
+        seen = set(self.graph.seen)
+        silent = [
+            group.stage
+            for group in groups
+            if group.stage in own - seen and all(place.startswith(STATE) for place in group.places)
+        ]
+        found: dict[str, str] = {}
+        for stage in own - set(silent):
+            above = [up for up in silent if up in self._blame.upstream.above(stage)]
+            if above:
+                found[stage] = above[0]
+        return found
+
+
+def _new_and_gone(expected: Graph, actual: Graph) -> Iterable[str]:
+    before, now = ({stage.name for stage in graph.stages} for graph in (expected, actual))
+    for names, what in ((now - before, "new"), (before - now, "gone")):
+        if names:
+            yield f"stages that are {what}: {', '.join(sorted(names))}"
