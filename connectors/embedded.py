@@ -8,27 +8,27 @@ Invariant: what is visible is committed. Nothing of an open transaction is in th
 that failed is in doubt until ``open_producer`` has opened the database again.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from streamfn.clock import Clock, Random
-from streamfn.connectors.catalogue import CATALOGUE, CHUNKS, SPACES, Catalogue, Topic
+from streamfn.connectors.catalogue import CATALOGUE, CHUNKS, SPACES, Catalogue, Partition, Topic
 from streamfn.connectors.chunks import base_of, chunk_at, chunk_key, read_batch
+from streamfn.connectors.embedded_errors import log_errors
 from streamfn.connectors.folder_lock import FolderLock
 from streamfn.connectors.inputs import Inputs
 from streamfn.connectors.log import Committed, Listener, TopicInfo
 from streamfn.connectors.partitioner import Partitioner
+from streamfn.connectors.spans import offset_at, read_whole
 from streamfn.connectors.transaction import Transaction
 from streamfn.connectors.upkeep import Upkeep
 from streamfn.errors import (
     InternalError,
     LogError,
-    LogLockedError,
     RefusedError,
     StateError,
-    StateLockedError,
     UnknownOutcomeError,
 )
 from streamfn.record import Batch, Columns, TopicPartition
@@ -65,10 +65,10 @@ class EmbeddedLog:
         self._open()
 
     def _open(self) -> None:
-        with _log_errors():
+        with log_errors():
             self.database = self._open_database()
         try:
-            with _log_errors():
+            with log_errors():
                 for space in SPACES:
                     self.database.create_space(space)
                 self._catalogue = Catalogue(self.database, self._random)
@@ -105,7 +105,7 @@ class EmbeddedLog:
         if self._listener is not None and not self._told:
             self._told = True
             self._listener.assigned(list(self._tokens))
-        with _log_errors():
+        with log_errors():
             batches = self._inputs.batches(self.database)
         worked = not self._in_doubt and self._upkeep.step(idle=not batches)
         if not batches and not worked and timeout_s > 0:
@@ -146,7 +146,7 @@ class EmbeddedLog:
 
     def committed(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, Committed]:
         """The committed positions of the group; partitions without one are missing."""
-        with _log_errors():
+        with log_errors():
             return self._catalogue.committed(self._group_name(), sources)
 
     def _group_name(self) -> str:
@@ -167,6 +167,16 @@ class EmbeddedLog:
         """Where the partitions end; an open transaction has no records in the log yet."""
         return {source: self._catalogue.partition(source).end for source in sources}
 
+    def offsets_at(
+        self, sources: Iterable[TopicPartition], timestamp_ms: int
+    ) -> dict[TopicPartition, int]:
+        """Each partition's first offset whose timestamp is this one or later; its end if none."""
+        with log_errors():
+            return {
+                each: offset_at(self.database, self._catalogue.partition(each), timestamp_ms)
+                for each in sources
+            }
+
     def read(self, source: TopicPartition, start: int, end: int) -> Iterator[Batch]:
         """Yield records from ``start`` (or where the partition begins) until ``end``."""
         position = start
@@ -175,18 +185,30 @@ class EmbeddedLog:
             position, stop = max(position, partition.begin), min(end, partition.end)
             if position >= stop:
                 return
-            with _log_errors():
+            with log_errors():
                 batch = read_batch(self.database, partition, position, stop)
             if batch is None:
                 return
             yield batch
             position = batch.next_offset
 
+    def read_many(
+        self, ranges: Mapping[TopicPartition, tuple[int, int]]
+    ) -> dict[TopicPartition, Iterator[Batch]]:
+        """Read ranges side by side, nothing missing."""
+        return {
+            source: read_whole(lambda: self.database, partial(self._partition, source), start, end)
+            for source, (start, end) in ranges.items()
+        }
+
+    def _partition(self, source: TopicPartition) -> Partition:
+        return self._catalogue.partition(source)
+
     def open_producer(self) -> None:
         """Drop an open transaction; after a failed commit, look what the database really holds."""
         self._transaction = None
         if self._in_doubt:
-            with _log_errors():
+            with log_errors():
                 self.database.close()
             self._open()
             self._in_doubt = False
@@ -226,7 +248,7 @@ class EmbeddedLog:
                 )
                 raise RefusedError(message)
             if len(partitions) > 1 and self._catalogue.topics[topic].keyed:
-                with _log_errors():
+                with log_errors():
                     self._catalogue.unkey(self._catalogue.topics[topic])
             transaction.add(partitions[partition], columns, None)
             return
@@ -309,12 +331,12 @@ class EmbeddedLog:
 
     def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
         """Create a topic; the same name with the same partition count is not an error."""
-        with _log_errors():
+        with log_errors():
             return self._catalogue.create(name, partitions, config)
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic, its records, and the positions of all groups in it."""
-        with _log_errors():
+        with log_errors():
             self._catalogue.delete(name)
         self._inputs.remove_topic(name)
 
@@ -330,7 +352,7 @@ class EmbeddedLog:
         if before <= partition.begin:
             return
         key, bounds = partition.entry(begin=before)
-        with _log_errors():
+        with log_errors():
             held = chunk_at(self.database, partition, before)
             keep = before if before == partition.end or held is None else base_of(held[0])
             gone = (CHUNKS, chunk_key(partition, 0), chunk_key(partition, keep))
@@ -375,16 +397,3 @@ def open_embedded(
     except LogError:
         lock.close()
         raise
-
-
-@contextmanager
-def _log_errors() -> Generator[None]:
-    """Tell the database's errors as the log's: below this port it is no store that failed."""
-    try:
-        yield
-    except StateLockedError as error:
-        message = f"embedded log cannot be opened; {error}"
-        raise LogLockedError(message) from error
-    except StateError as error:
-        message = f"embedded log failed; {error}"
-        raise LogError(message) from error

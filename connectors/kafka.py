@@ -208,6 +208,12 @@ class KafkaLog:
         """Where the partitions end, open transactions included."""
         return self._offsets.ends(sources)
 
+    def offsets_at(
+        self, sources: Iterable[TopicPartition], timestamp_ms: int
+    ) -> dict[TopicPartition, int]:
+        """Each partition's first offset whose timestamp is this one or later; its end if none."""
+        return self._offsets.at(sources, timestamp_ms)
+
     def read(self, source: TopicPartition, start: int, end: int) -> Iterator[Batch]:
         """Yield committed records from ``start`` until the position is ``end``."""
         free = [reader for reader in self._readers if not reader.reads(source)]
@@ -215,6 +221,14 @@ class KafkaLog:
             free = [Reader(self._clients.reader, self._connection)]
             self._readers += free
         yield from free[0].read(source, start, end)
+
+    def read_many(
+        self, ranges: Mapping[TopicPartition, tuple[int, int]]
+    ) -> dict[TopicPartition, Iterator[Batch]]:
+        """Read ranges side by side over one consumer without a group, nothing missing."""
+        reader = Reader(self._clients.strict_reader, self._connection, begins=self._offsets.begins)
+        self._readers = [*(each for each in self._readers if not each.closed), reader]
+        return reader.read_many(ranges)
 
     # transactions
     def open_producer(self) -> None:

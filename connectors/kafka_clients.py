@@ -50,6 +50,12 @@ class Clients:
         settings = self._watched(self._settings.of("reader"), **{"group.id": "streamfn-read"})
         return self._settings.make(lambda: Consumer(settings, logger=self._logger))
 
+    def strict_reader(self) -> Consumer:
+        """Make a reader for which it is an error that a record is gone."""
+        strict = {"group.id": "streamfn-read", "auto.offset.reset": "error"}
+        settings = self._watched(self._settings.of("reader"), **strict)
+        return self._settings.make(lambda: Consumer(settings, logger=self._logger))
+
     def asker(self, group: str) -> Consumer:
         """Make a consumer that asks for a group's positions and is no member of it."""
         settings = self._watched(self._settings.of("reader"), **{"group.id": group})

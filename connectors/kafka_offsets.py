@@ -63,6 +63,12 @@ class Offsets:
         """Return where they end, open transactions included."""
         return self._offsets(sources, ADMIN.OffsetSpec.latest())
 
+    def at(self, sources: Iterable[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int]:
+        """Return the first offsets whose timestamps are this one or later; ends where none is."""
+        found = self._offsets(sources, ADMIN.OffsetSpec.for_timestamp(timestamp_ms))
+        late = self.ends(source for source, offset in found.items() if offset < 0)
+        return found | late
+
     def _offsets(self, sources: Iterable[TopicPartition], spec: Any) -> dict[TopicPartition, int]:
         asked = {KafkaPartition(source.topic, source.partition): spec for source in sources}
         if not asked:

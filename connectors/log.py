@@ -136,10 +136,26 @@ class Log(Protocol):
         """The *uncommitted* ends: the offset after the last record, open transactions included."""
         ...
 
+    def offsets_at(
+        self, sources: Iterable[TopicPartition], timestamp_ms: int
+    ) -> dict[TopicPartition, int]:
+        """Each partition's first offset whose timestamp is this one or later; its end if none."""
+        ...
+
     def read(self, source: TopicPartition, start: int, end: int) -> Iterator[Batch]:
         """Yield committed records from ``start`` until the position is ``end``.
 
         An empty batch says that nothing has come for now: the caller has other things to do.
+        """
+        ...
+
+    def read_many(
+        self, ranges: Mapping[TopicPartition, tuple[int, int]]
+    ) -> dict[TopicPartition, Iterator[Batch]]:
+        """Read (start, end) of partitions side by side, taking whichever is wanted next.
+
+        Each iterator yields as ``read`` does, with nothing missing: it raises ``LogError`` where
+        records are gone that it has not yielded. What is held for those that wait is bounded.
         """
         ...
 

@@ -14,6 +14,7 @@ from streamfn.clock import Clock, SystemClock
 from streamfn.errors import SerdeError
 from streamfn.record import TIME_END_MS
 from streamfn.serde import STRING, Serde, as_key_serde, as_serde
+from streamfn.serde.hooks import decode_hook
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -44,7 +45,7 @@ def row_encoder(
     timestamp_of = _timestamp_of(timestamp, clock or SystemClock())
 
     def encode(row: dict[str, Any]) -> tuple[bytes | None, bytes | None, int]:
-        value = convert(row, value_type, strict=False)
+        value = convert(row, value_type, strict=False, dec_hook=decode_hook)
         return key_of(row, value), encode_value(value), timestamp_of(row, value)
 
     return encode
@@ -92,7 +93,7 @@ def _key_of(
         if found is None:
             return None
         if serde is not STRING or type(found) is not str:
-            found = msgspec.convert(found, key_type, strict=False)
+            found = msgspec.convert(found, key_type, strict=False, dec_hook=decode_hook)
         return encode(found)
 
     def of_value(row: dict[str, Any], value: Any) -> bytes | None:

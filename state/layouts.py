@@ -11,7 +11,7 @@ Invariant: a layout is ordered and ends itself: no value's bytes are the start o
                       01 aware, then 8 bytes of microseconds of UTC; it decodes as UTC
     timedelta         4 + 4 + 4 bytes: days, seconds, microseconds
     T | None          00, or 01 and T: None comes first
-    tuple[A, B]       A B; so are NamedTuple, frozen dataclass and frozen msgspec.Struct
+    tuple[A, B]       A B; so are NamedTuple, frozen dataclass, msgspec.Struct, pydantic model
     tuple[A, ...]     01 A for each item, then 00: a shorter tuple comes first
     Enum, Literal     as their values, which must be of one type and give the order
 """
@@ -28,9 +28,11 @@ from uuid import UUID
 
 import msgspec
 
+from streamfn.serde.adapters import adapter_of
+
 SUPPORTED = (
     "int, bool, float, str, bytes, date, datetime, timedelta, UUID, Enum, Literal, T | None, "
-    "tuple, NamedTuple, a frozen dataclass or a frozen msgspec.Struct of these"
+    "tuple, NamedTuple, a frozen msgspec.Struct, dataclass or pydantic model of these"
 )
 
 MISFITS = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, struct.error)
@@ -239,6 +241,11 @@ def _types_of_fields(type_: Any, cls: Any) -> dict[str, Any]:
         if not (cls.__struct_config__.frozen and cls.__struct_config__.eq):
             _refuse(f"{cls.__qualname__}, a Struct that is not frozen or not compared")
         return {field.name: field.type for field in msgspec.structs.fields(type_)}
+    adapter = adapter_of(cls)
+    if adapter is not None:
+        if adapter.key_fields is None:
+            _refuse(f"{cls.__qualname__}, which is not frozen, or has aliases")
+        return dict(adapter.key_fields)
     hints = typing.get_type_hints(cls, include_extras=True)
     names: tuple[str, ...] = getattr(cls, "_fields", ())
     if tuple in cls.__mro__ and names and set(names) <= set(hints):

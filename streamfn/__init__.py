@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ConfigError,
         LogError,
         Mistake,
+        RegistryError,
         SerdeError,
         StageError,
         StateError,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
         msgpack,
         time_windowed,
     )
+    from streamfn.serde.avro import avro
+    from streamfn.serde.avro_registry import SchemaRegistry
     from streamfn.windowed import Windowed
 
 __version__ = "0.1.0"
@@ -70,7 +73,9 @@ __all__ = [
     "Mistake",
     "Outgoing",
     "Record",
+    "RegistryError",
     "Results",
+    "SchemaRegistry",
     "Serde",
     "SerdeError",
     "Session",
@@ -93,6 +98,7 @@ __all__ = [
     "WindowedCogrouped",
     "WindowedStream",
     "__version__",
+    "avro",
     "msgpack",
     "testing",
     "time_windowed",
@@ -109,12 +115,14 @@ _HOMES = {
     "dsl.stream": "Stream",
     "dsl.table": "Table",
     "dsl.windows": "Hopping JoinWindow Session Sliding Tumbling Unlimited",
-    "errors": "ConfigError LogError Mistake SerdeError StageError StateError StopError "
-    "StreamfnError TopologyError",
+    "errors": "ConfigError LogError Mistake RegistryError SerdeError StageError StateError "
+    "StopError StreamfnError TopologyError",
     "function.state": "Context Lookup Map Outgoing Store Value",
     "record": "Record",
     "results": "Results",
     "serde": "BYTES FLOAT64 INT32 INT64 JSON STRING Serde msgpack time_windowed",
+    "serde.avro": "avro",
+    "serde.avro_registry": "SchemaRegistry",
     "windowed": "Windowed",
 }
 """Module → the public names in it."""

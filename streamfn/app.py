@@ -37,7 +37,7 @@ from streamfn.graph.topology import (
     TopicSpec,
     Topology,
 )
-from streamfn.serde import BYTES, Serde, as_key_serde, as_serde
+from streamfn.serde import BYTES, Serde, as_key_serde, as_serde, bound
 
 if TYPE_CHECKING:  # it brings the engine, which a program does not need to be written
     from streamfn.results import Results
@@ -150,8 +150,8 @@ class App:
             check_arguments(builder, timestamp, OF_VALUE, f"timestamp= of topic {name!r}", where)
         spec = TopicSpec(
             name,
-            self._serde(as_key_serde, key, f"key= of topic {name!r}", where),
-            self._serde(as_serde, value, f"value= of topic {name!r}", where),
+            self._serde(name, key, where, is_key=True),
+            self._serde(name, value, where, is_key=False),
             partitions,
             timestamp,
             dict(config or {}),
@@ -159,12 +159,11 @@ class App:
         )
         return Topic[Any, Any](builder, builder.declare(spec), key, value)
 
-    def _serde(
-        self, make: Callable[[object], Serde[Any]], type_: object, what: str, where: str
-    ) -> Serde[Any]:
+    def _serde(self, topic: str, type_: object, where: str, *, is_key: bool) -> Serde[Any]:
         try:
-            return make(type_)
+            return bound((as_key_serde if is_key else as_serde)(type_), topic, key=is_key)
         except SerdeError as error:
+            what = f"{'key' if is_key else 'value'}= of topic {topic!r}"
             self._builder.mistake(
                 where, f"{what} cannot go through a topic", str(error), "say another type"
             )

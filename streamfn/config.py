@@ -121,6 +121,8 @@ class Config:
     """How long changelogs keep tombstones; a store away for half of it is restored in full."""
     unowned_folder_delay_ms: int = 24 * 3_600_000
     """Age after which the folder of a task that is no longer ours is removed."""
+    provenance: bool = False
+    """Outputs say in a header which stage, code and input record made them: streamfn trace."""
 
     def __post_init__(self) -> None:
         for name in _choices:
@@ -129,7 +131,9 @@ class Config:
         for each in fields(self):
             value = getattr(self, each.name)
             least = 0 if each.name in _may_be_zero else 1
-            if isinstance(value, int) and value < least:
+            if each.name in _switches and not isinstance(value, bool):
+                raise _wrong(each.name, value, "true or false")
+            if isinstance(value, int) and each.name not in _switches and value < least:
                 raise _wrong(each.name, value, f"a number of at least {least}")
 
     @classmethod
@@ -170,6 +174,10 @@ _may_be_zero: Final = {
     "poll_timeout_ms",
     "replication_factor",
 }
+_switches: Final = {each.name for each in fields(Config) if each.type is bool}
+_SWITCHED: Final = {"true": True, "yes": True, "on": True, "1": True} | {
+    "false": False, "no": False, "off": False, "0": False,
+}  # fmt: skip
 
 
 def _wrong(name: str, got: object, expected: str) -> ConfigError:
@@ -190,6 +198,10 @@ def _read(key: str, text: str) -> Any:
     if key not in hints or key == "client_settings":
         raise ConfigError(_unknown(key, list(hints)))
     kind = hints[key]
+    if kind is bool:
+        if text.lower() not in _SWITCHED:
+            raise _wrong(key, text, "true or false")
+        return _SWITCHED[text.lower()]
     try:
         return kind(text) if kind in (int, Path, str) else get_args(kind)[0](text)
     except ValueError:

@@ -4,6 +4,7 @@
     ├── TopologyError            fix the program: all mistakes found when it is built, together
     ├── ConfigError              fix a setting
     ├── SerdeError               bytes that do not decode, a value that does not encode
+    │   └── RegistryError        the schema registry does not answer, or refuses; a StopError too
     ├── RecordingError           a recording that is damaged, foreign or not in order
     ├── StageError               a user's function raised; ``__cause__`` is the user's own error
     ├── StateError               a local store cannot be used
@@ -155,6 +156,19 @@ class StopError(StreamfnError):
     """The worker stops on purpose: going on would lose, double or misorder something."""
 
     exit_code = 8
+
+
+class RegistryError(StopError, SerdeError):
+    """The schema registry does not answer, or refuses a schema: no record is at fault.
+
+    What may pass by itself (``retriable``) ends a worker as a log does that cannot be used.
+    """
+
+    def __init__(self, message: str, *, retriable: bool = False) -> None:
+        self.retriable = retriable
+        if retriable:
+            self.exit_code = LogError.exit_code
+        super().__init__(message)
 
 
 class InternalError(StreamfnError):

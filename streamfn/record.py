@@ -96,10 +96,11 @@ class Columns:
 
     def cut(self, length: int) -> None:
         """Drop all rows from ``length`` on: how a failed record's outputs are undone."""
+        if self.headers:  # all rows may have some: look only at those that go
+            for row in range(length, len(self.keys)):
+                self.headers.pop(row, None)
         del self.keys[length:], self.values[length:], self.timestamps[length:]
         del self.causes[length:], self.stages[length:]
-        for row in [row for row in self.headers if row >= length]:
-            del self.headers[row]
 
     def clear(self) -> None:
         """Drop all rows."""

@@ -23,6 +23,7 @@ from streamfn.engine.worker import Worker
 from streamfn.errors import ConfigError, LogError, StopError
 from streamfn.graph.plan import Plan, plan
 from streamfn.graph.topology import Topology
+from streamfn.graph.version import told
 from streamfn.results import Results
 from streamfn.state.directory import StateDirectory
 from streamfn.state.home import FolderHomes
@@ -94,7 +95,7 @@ def opened(
         wait_for(log, config, clock)
         watchdog = Watchdog(config.watchdog_ms, slot.crash_file())
         stack.callback(watchdog.stop)
-        planned = adapt(plan(topology, existing_partitions(topology, log)), log)
+        planned = adapt(told(plan(topology, existing_partitions(topology, log)), config), log)
         worker = Worker(
             planned, log, FolderHomes(directory), clock, random, config,
             partition_of=Partitioner().partition_of, slot=slot, beat=watchdog.beat,

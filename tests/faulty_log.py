@@ -269,6 +269,18 @@ class FaultyLog:
                 message = "read: middle"
                 raise LogError(message, retriable=True)
 
+    def offsets_at(
+        self, sources: Iterable[TopicPartition], timestamp_ms: int
+    ) -> dict[TopicPartition, int]:
+        """Never fails: only tools ask it."""
+        return self.inner.offsets_at(sources, timestamp_ms)
+
+    def read_many(
+        self, ranges: Mapping[TopicPartition, tuple[int, int]]
+    ) -> dict[TopicPartition, Iterator[Batch]]:
+        """Never fails: only tools ask it."""
+        return self.inner.read_many(ranges)
+
     # transactions
     def open_producer(self) -> None:
         """Open; from here on the old producer's failures are history."""

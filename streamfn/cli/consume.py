@@ -8,7 +8,7 @@ stands for one record, in the order of its partition; partitions are merged by t
 import sys
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,7 +25,7 @@ from streamfn.errors import ConfigError
 if TYPE_CHECKING:
     from streamfn.cli.place import Place
     from streamfn.connectors.log import Log
-    from streamfn.record import Record, TopicPartition
+    from streamfn.record import TopicPartition
     from streamfn.results import Raw
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", show_default=False)]
@@ -71,7 +71,7 @@ def consume(
 
     With --app values are read by the program's types; else as JSON or text, and other bytes as 0x…
     """
-    from streamfn.cli.place import find, patiently
+    from streamfn.cli.place import find, patiently, reader_of
     from streamfn.cli.settings import configured
     from streamfn.cli.values import record_json, record_text
 
@@ -79,8 +79,8 @@ def consume(
     place = find(configured(state_dir, broker, kafka_config), app, application)
     with place.log() as (log, _):
         wanted = patiently(lambda: _select(place, log, topic, partition, offset))
-        found = _typed(place, log, topic, wanted)
-        for record in islice(found, most):
+        read = reader_of(place, place.plan(log), topic)
+        for record in map(read, islice(wanted, most)):
             sys.stdout.write(write(record, headers=headers) + "\n")
         sys.stdout.flush()
 
@@ -123,23 +123,3 @@ def _last(log: "Log", source: "TopicPartition", first: int, end: int, count: int
         if len(found) >= count or start == first:
             return found[-count:]
         back *= 4
-
-
-def _typed(
-    place: "Place", log: "Log", topic: str, found: "Iterator[Raw]"
-) -> "Iterator[Record[Any, Any]]":
-    """Decode records by the program's types, or guess."""
-    from streamfn.cli.place import decoders, purpose_of, store_behind
-    from streamfn.cli.values import guess_state_value, guess_topic_value, text_or_hex
-    from streamfn.results import decoded, entry_decoder
-
-    planned = place.plan(log)
-    store = store_behind(planned, topic) if planned else None
-    if store is not None:
-        yield from map(entry_decoder(store, text_or_hex), found)
-        return
-    known = decoders(planned, topic) if planned else None
-    internal = purpose_of(place.application, topic) == "changelog"
-    key, value = known or (text_or_hex, guess_state_value if internal else guess_topic_value)
-    for raw in found:
-        yield decoded(raw, key, value)

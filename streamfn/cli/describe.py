@@ -1,4 +1,4 @@
-"""``streamfn describe``: what a program is, before it runs: text, JSON, flowchart or code.
+"""``streamfn describe``: what a program is, before it runs: text, JSON, flowchart, code or a check.
 
 The program is planned and compiled, never run. Invariant: partition counts are the declared ones;
 nothing is opened.
@@ -19,6 +19,14 @@ Code = Annotated[
     bool,
     typer.Option("--code", help="The code generated for each source, or why it runs as closures."),
 ]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check",
+        help="Name what a replay would do differently: clock, chance, I/O, shared variables. "
+        "Exit code 1 if there is any. With --json: a list.",
+    ),
+]
 
 
 def describe(
@@ -26,13 +34,14 @@ def describe(
     as_json: Json = False,
     mermaid: Mermaid = False,
     code: Code = False,
+    check: Check = False,
 ) -> None:
     """Show what a program is: sub-topologies, tasks, stages, stores, topics, types, file and line.
 
     All mistakes of the program are shown together, each with file:line and cure; nothing runs.
     """
-    if as_json + mermaid + code > 1:
-        message = "--json, --mermaid and --code exclude each other"
+    if as_json + mermaid + code > 1 or check + mermaid + code > 1:
+        message = "--json, --mermaid, --code and --check exclude each other, but for --check --json"
         raise typer.BadParameter(message)
     from streamfn.cli.load import load_app
     from streamfn.graph.describe import describe as facts_of
@@ -41,7 +50,9 @@ def describe(
     from streamfn.graph.plan import plan
 
     planned = plan(load_app(target).topology())
-    if code:
+    if check:
+        _check(planned, as_json=as_json)
+    elif code:
         for text in _codes(planned):
             typer.echo(text)
     elif as_json:
@@ -51,6 +62,24 @@ def describe(
         typer.echo(msgspec.json.format(facts, indent=2).decode())
     else:
         typer.echo((to_mermaid if mermaid else to_text)(facts_of(planned)))
+
+
+def _check(planned: "Plan", *, as_json: bool) -> None:
+    """Tell what in the program's functions is not deterministic, and end with 1 if there is any."""
+    from streamfn.cli.console import line_of
+    from streamfn.graph.determinism import findings
+
+    found = findings(planned.topology)
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    elif not found:
+        typer.echo(f"application {planned.application}: nothing found that a replay would change")
+    for finding in () if as_json else found:
+        line_of("error", str(finding.mistake), "bold red")
+    if found:
+        raise typer.Exit(1)
 
 
 def _codes(planned: "Plan") -> Iterator[str]:

@@ -23,6 +23,7 @@ from streamfn.cli.reset import reset
 from streamfn.cli.run import run
 from streamfn.cli.state import state
 from streamfn.cli.topics import list_topics, topics
+from streamfn.cli.trace import trace
 from streamfn.cli.verify import create_topics, verify_topics
 from streamfn.cli.version import version
 from streamfn.cli.worker import worker
@@ -69,6 +70,10 @@ EXAMPLES = {
         "streamfn replay flights.py last-week.jsonl.zst --out made.jsonl",
         "streamfn replay flights.py --broker localhost:9092 --from -2h --show carrier-delays",
     ),
+    "trace": (
+        "streamfn trace carrier-delays 0 41 --app flights.py",
+        "streamfn trace carrier-delays 0 41 --app flights.py --broker localhost:9092 --depth 1",
+    ),
     "reset": ("streamfn reset flights", "streamfn reset --store carrier_delay-total"),
     "version": ("streamfn version",),
 }
@@ -88,6 +93,7 @@ SHORT = {
     "record": "Copy topics into a file that can be replayed",
     "state": "Show the entries of a store",
     "replay": "Run a program again on recorded records",
+    "trace": "Show what a record was made of",
     "reset": "Start anew from the inputs; asks first",
     "version": "Show versions, for a bug report",
 }
@@ -126,7 +132,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, describe, produce, consume, record, replay, state, reset, acls, version):
+for verb in (run, describe, produce, consume, record, replay, state, trace, reset, acls, version):
     epilog = exit_codes() if verb is run else None
     text = help_of(verb.__name__, verb.__doc__ or "")
     app.command(help=text, short_help=SHORT[verb.__name__], epilog=epilog)(verb)

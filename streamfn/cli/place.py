@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from streamfn.connectors.log import Log, TopicInfo
     from streamfn.graph.plan import Plan
     from streamfn.graph.topology import StoreSpec, Topology
-    from streamfn.record import Batch, TopicPartition
+    from streamfn.record import Batch, Record, TopicPartition
+    from streamfn.results import Raw
     from streamfn.state.directory import StateDirectory
 
 Decode = Callable[[bytes], Any]
@@ -197,6 +198,22 @@ def store_behind(plan: "Plan", topic: str) -> "StoreSpec | None":
     """The store that a topic is the changelog of."""
     stores = plan.topology.stores.items()
     return next((store for name, store in stores if plan.changelog(name) == topic), None)
+
+
+def reader_of(
+    place: Place, planned: "Plan | None", topic: str
+) -> "Callable[[Raw], Record[Any, Any]]":
+    """What decodes the records of a topic: by the program's types, or it guesses."""
+    from streamfn.cli.values import guess_state_value, guess_topic_value, text_or_hex
+    from streamfn.results import decoded, entry_decoder
+
+    store = store_behind(planned, topic) if planned else None
+    if store is not None:
+        return entry_decoder(store, text_or_hex)
+    internal = purpose_of(place.application, topic) == "changelog"
+    guess = text_or_hex, guess_state_value if internal else guess_topic_value
+    key, value = (decoders(planned, topic) if planned else None) or guess
+    return lambda raw: decoded(raw, key, value)
 
 
 def purpose_of(application: str, topic: str) -> str:

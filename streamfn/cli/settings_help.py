@@ -42,9 +42,15 @@ def settings_table() -> Table:
     texts = meanings()
     for field in fields(Config):
         if field.name != "client_settings":
-            default = f"{field.default:_}" if isinstance(field.default, int) else field.default
-            table.add_row(field.name, str(default), texts.get(field.name, ""))
+            table.add_row(field.name, _shown(field.default), texts.get(field.name, ""))
     for name, text in CLIENT_SETTINGS:
         table.add_row(name, "", text)
     table.add_row("", "", SECRETS, style="dim")
     return table
+
+
+def _shown(default: object) -> str:
+    """A default as it would be written."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:_}" if isinstance(default, int) else str(default)

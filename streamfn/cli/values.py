@@ -14,7 +14,7 @@ import msgspec
 from streamfn.errors import SerdeError
 from streamfn.graph.topology import UNKNOWN
 from streamfn.record import Record
-from streamfn.serde.hooks import encode_hook
+from streamfn.serde.hooks import decode_hook, encode_hook
 
 
 def plain(value: object) -> Any:
@@ -126,7 +126,8 @@ def key_candidates(text: str, key_type: object) -> list[Any]:
     why = ""
     for reading in readings:
         try:
-            found.append(msgspec.convert(reading, cast("type[Any]", key_type), strict=False))
+            wanted = cast("type[Any]", key_type)
+            found.append(msgspec.convert(reading, wanted, strict=False, dec_hook=decode_hook))
         except msgspec.MsgspecError as error:
             why = str(error)
     if not found:

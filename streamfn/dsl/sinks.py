@@ -15,7 +15,7 @@ from streamfn.dsl.steps import derived_name, usable_type
 from streamfn.function.annotations import fits, said
 from streamfn.graph.builder import Builder
 from streamfn.graph.topology import UNKNOWN, Sink, TopicSpec
-from streamfn.serde import as_key_serde, as_serde
+from streamfn.serde import as_key_serde, as_serde, bound
 
 
 def add_sink(
@@ -109,7 +109,10 @@ def _named_topic(
             known = False
     if not known or not builder.check_name(name, "a topic", where):
         return None
-    key, value = as_key_serde(chosen[0]), as_serde(chosen[1])
+    key, value = (
+        bound(as_key_serde(chosen[0]), name, key=True),
+        bound(as_serde(chosen[1]), name, key=False),
+    )
     return builder.declare(TopicSpec(name, key, value, where=where))
 
 

@@ -6,7 +6,7 @@ Invariant: each name that may be looked up in the module, or is imported on the 
 
 import ast
 import dis
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import CodeType
 from typing import Any, Final, TypeAlias
 
@@ -91,8 +91,3 @@ def constant_text(constant: object) -> str:
     if isinstance(constant, tuple):
         return f"({', '.join(map(constant_text, constant))})"
     return f"{type(constant).__name__} {constant!r}"
-
-
-def looked_up(chain: Chain, names: Mapping[str, Any]) -> bool:
-    """True if a name is one of the module."""
-    return chain[0] in names

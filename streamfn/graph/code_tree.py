@@ -6,7 +6,6 @@ source, or not for certain, has no text here.
 """
 
 import ast
-import inspect
 import linecache
 import sys
 from collections.abc import Iterator
@@ -143,11 +142,3 @@ def _defined(tree: ast.AST, path: list[str]) -> Iterator[ast.stmt]:
                 yield node
         else:
             yield from _defined(node, path)
-
-
-def unwrapped(fn: Any) -> Any:
-    """A function behind what stands for it; what it stands in front of, if that goes in a ring."""
-    try:
-        return inspect.unwrap(fn)
-    except ValueError:
-        return fn

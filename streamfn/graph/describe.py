@@ -13,6 +13,7 @@ fields are only ever added to, as tools read them (``--json``):
     topics          name, purpose, partitions, key, value, config, where
     feeds           name, topic, where
     global_tables   name, topic, key, value, where
+    version         of the code: twelve digits that change when its answers may
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from typing import Final
 from streamfn.graph.checks import kind_of
 from streamfn.graph.plan import Plan, Subtopology
 from streamfn.graph.topology import AnyNode, Function, Sink, Source, Timer
+from streamfn.graph.version import code_version
 from streamfn.serde import type_name
 
 LEFT_COLUMNS_MAX: Final = 60
@@ -121,6 +123,7 @@ class Description:
     topics: tuple[TopicFacts, ...]
     feeds: tuple[FeedFacts, ...]
     global_tables: tuple[GlobalTableFacts, ...] = ()
+    version: str = ""
 
 
 def describe(plan: Plan) -> Description:
@@ -140,6 +143,7 @@ def describe(plan: Plan) -> Description:
             )
             for name, t in plan.topology.global_tables.items()
         ),
+        code_version(plan.topology),
     )
 
 
@@ -230,7 +234,7 @@ def _internal_types(plan: Plan, name: str) -> tuple[str, str]:
 # text
 def to_text(facts: Description) -> str:
     """Write a description for people: a tree a sub-topology, then stores and topics."""
-    lines = [_title(facts)]
+    lines = [_title(facts), f"code version {facts.version}"]
     for feed in facts.feeds:
         lines.append(f"feed {feed.name} → topic {feed.topic}  {feed.where}")
     for table in facts.global_tables:

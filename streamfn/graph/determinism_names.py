@@ -63,28 +63,37 @@ _CLOCKS_WITHOUT_ARGUMENTS: Final = {
     "time.asctime": 0,
     "time.strftime": 1,
 }
-_SEEDED: Final = {"random.Random", "numpy.random._generator.default_rng"}
+_SEEDED: Final = {
+    "random.Random",
+    "numpy.random.default_rng",
+    "numpy.random._generator.default_rng",
+    "numpy.random.mtrand.RandomState",
+}
 """Generators of their own: their seed tells what they give."""
 _CHANCE: Final = {"posix.urandom", "nt.urandom", "random.SystemRandom"}
 _IDENTIFIERS: Final = {f"uuid.uuid{version}" for version in (1, 4, 6, 7)}
 _HASHES: Final = {"builtins.hash", "builtins.id"}
 _SURROUNDINGS: Final = {
-    *(f"posix.{name}" for name in ("getpid", "getppid", "getcwd", "uname", "cpu_count", "getlogin")),
+    *(
+        f"posix.{name}"
+        for name in ("getpid", "getppid", "getcwd", "uname", "cpu_count", "getlogin")
+    ),
     *(f"os.{name}" for name in ("getenv", "getenvb", "cpu_count", "process_cpu_count")),
     *(f"_socket.{name}" for name in ("gethostname", "getfqdn")),
     *(f"socket.{name}" for name in ("gethostname", "getfqdn")),
     *(f"platform.{name}" for name in ("node", "platform", "uname", "system", "machine")),
     *(f"_thread.{name}" for name in ("get_ident", "get_native_id")),
     "getpass.getuser",
-    "pathlib.Path.cwd",
-    "pathlib.Path.home",
 }
 _OUTSIDE: Final = {
     "_io.open",
     "io.open",
     "builtins.open",
     "builtins.input",
-    *(f"posix.{name}" for name in ("listdir", "scandir", "stat", "lstat", "open", "read", "system")),
+    *(
+        f"posix.{name}"
+        for name in ("listdir", "scandir", "stat", "lstat", "open", "read", "system")
+    ),
     *(f"os.{name}" for name in ("walk", "popen", "fdopen", "makedirs")),
     *(f"genericpath.{name}" for name in ("exists", "isfile", "isdir", "getsize", "getmtime")),
     "posixpath.realpath",
@@ -96,11 +105,11 @@ _OUTSIDE_MODULES: Final = {
     "socket", "_socket", "sqlalchemy", "sqlite3", "ssl", "subprocess", "_posixsubprocess",
     "tempfile", "urllib.request", "urllib3",
 }  # fmt: skip
-_PATH_METHODS: Final = {
+_OF_PATHS: Final = dict.fromkeys((
     "exists", "glob", "is_dir", "is_file", "iterdir", "mkdir", "open", "read_bytes", "read_text",
     "rename", "replace", "rglob", "rmdir", "stat", "touch", "unlink", "walk", "write_bytes",
     "write_text",
-}  # fmt: skip
+), OUTSIDE)  # fmt: skip
 _CLASS_CLOCKS: Final = {"now", "utcnow", "today"}
 """Of ``datetime``, ``date`` and what is made from them."""
 
@@ -131,16 +140,20 @@ def verdict(thing: Any, arguments: int | None) -> Kind | None:
         return SURROUNDINGS
     if not callable(thing) or isinstance(thing, ModuleType):
         return None
-    name = qualified(thing)
+    return by_name(qualified(thing), arguments) or _by_owner(thing)
+
+
+def by_name(name: str, arguments: int | None) -> Kind | None:
+    """Judge what a name stands for."""
     if name in _SEEDED:
         return CHANCE if arguments == 0 else None
     if name in _CLOCKS_WITHOUT_ARGUMENTS:
         few = arguments is not None and arguments <= _CLOCKS_WITHOUT_ARGUMENTS[name]
         return CLOCK if few else None
-    return _by_name(name) or _by_owner(thing)
+    return _by_names(name)
 
 
-def _by_name(name: str) -> Kind | None:
+def _by_names(name: str) -> Kind | None:
     for names, kind in (
         (_CLOCKS, CLOCK),
         (_CHANCE, CHANCE),
@@ -158,14 +171,17 @@ def _by_name(name: str) -> Kind | None:
         module = module.rpartition(".")[0]
         if module in _OUTSIDE_MODULES:
             return OUTSIDE
-    if name.startswith("pathlib") and name.rpartition(".")[2] in _PATH_METHODS:
-        return OUTSIDE
+    if name.startswith("pathlib."):
+        method = name.rpartition(".")[2]
+        return SURROUNDINGS if method in ("cwd", "home") else _OF_PATHS.get(method)
     return None
 
 
 def _by_owner(method: Any) -> Kind | None:
     """Judge a method by whose it is: a class of dates, a generator that outlives the call."""
     owner, name = getattr(method, "__self__", None), getattr(method, "__name__", "")
+    if owner is os.environ:
+        return SURROUNDINGS
     if isinstance(owner, type):
         return CLOCK if issubclass(owner, date) and name in _CLASS_CLOCKS else None
     lineage = {f"{base.__module__}.{base.__qualname__}" for base in type(owner).__mro__}

@@ -21,7 +21,7 @@ from operator import attrgetter, itemgetter, methodcaller
 from pathlib import PurePath
 from re import Pattern
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
-from typing import Any, Final, TypeVar, cast, get_args, get_origin
+from typing import Any, Final, cast, get_args, get_origin
 from uuid import UUID
 
 import msgspec
@@ -210,7 +210,7 @@ class _Code:
             yield from self._referred(names_in(tree), vars(module))
 
     def _class(self, cls: type) -> str:
-        if isinstance(cls, TypeVar) or is_library(cls.__module__, self._own):
+        if is_library(cls.__module__, self._own):
             return f"{cls.__module__}.{cls.__qualname__} {release(cls.__module__)}"
         return self._later(cls, lambda: self._members(cls))
 
@@ -291,6 +291,10 @@ def _place_in_set(value: object) -> tuple[str, str]:
     """What a set is put in order by: never an address."""
     if isinstance(value, Enum):
         return type(value).__name__, value.name
-    if isinstance(value, str | tuple | frozenset | _SAID_BY_REPR):
+    if isinstance(value, frozenset):
+        return "frozenset", str(sorted(map(_place_in_set, cast("frozenset[object]", value))))
+    if isinstance(value, tuple):
+        return "tuple", str([_place_in_set(each) for each in cast("tuple[object, ...]", value)])
+    if isinstance(value, (str, *_SAID_BY_REPR)):
         return type(value).__name__, repr(value)
     return type(value).__name__, str(getattr(value, "__qualname__", ""))

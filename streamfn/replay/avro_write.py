@@ -25,46 +25,45 @@ LEVEL: Final = 3
 BLOCK_BYTES: Final = 2**62
 """fastavro is told where blocks end, and ends none by itself."""
 
-SCHEMA: Final = fastavro.parse_schema(
-    {
-        "type": "record",
-        "name": "Row",
-        "namespace": "streamfn.recording",
-        "fields": [
-            {
-                "name": "kind",
-                "type": {
-                    "type": "enum",
-                    "name": "Kind",
-                    "symbols": ["record", "entry", "check", "end"],
-                    "default": "record",
-                },
+_SCHEMA_TEXT: Final[dict[str, Any]] = {
+    "type": "record",
+    "name": "Row",
+    "namespace": "streamfn.recording",
+    "fields": [
+        {
+            "name": "kind",
+            "type": {
+                "type": "enum",
+                "name": "Kind",
+                "symbols": ["record", "entry", "check", "end"],
                 "default": "record",
             },
-            {"name": "topic", "type": "string", "default": ""},
-            {"name": "partition", "type": "int", "default": 0},
-            {"name": "offset", "type": "long", "default": -1},
-            {"name": "timestamp_ms", "type": "long", "default": -1},
-            {"name": "key", "type": ["null", "bytes"], "default": None},
-            {"name": "value", "type": ["null", "bytes"], "default": None},
-            {
-                "name": "headers",
-                "type": {
-                    "type": "array",
-                    "items": {
-                        "type": "record",
-                        "name": "Header",
-                        "fields": [
-                            {"name": "name", "type": "string"},
-                            {"name": "value", "type": "bytes"},
-                        ],
-                    },
+            "default": "record",
+        },
+        {"name": "topic", "type": "string", "default": ""},
+        {"name": "partition", "type": "int", "default": 0},
+        {"name": "offset", "type": "long", "default": -1},
+        {"name": "timestamp_ms", "type": "long", "default": -1},
+        {"name": "key", "type": ["null", "bytes"], "default": None},
+        {"name": "value", "type": ["null", "bytes"], "default": None},
+        {
+            "name": "headers",
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "Header",
+                    "fields": [
+                        {"name": "name", "type": "string"},
+                        {"name": "value", "type": "bytes"},
+                    ],
                 },
-                "default": [],
             },
-        ],
-    }
-)
+            "default": [],
+        },
+    ],
+}
+SCHEMA: Final = cast(dict[str, Any], fastavro.parse_schema(_SCHEMA_TEXT))
 
 
 def best_codec() -> str:

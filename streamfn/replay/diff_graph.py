@@ -45,6 +45,8 @@ class Written(msgspec.Struct, frozen=True):
     value: Reading = "json"
     ordered: bool = False
     """One task writes each partition, in the order of one input."""
+    mixed: bool = False
+    """Several tasks write rows of one key, in an order that nobody knows."""
     inputs: tuple[str, ...] = ()
     """The topics whose order decides that of its rows."""
     internal: bool = False
@@ -173,11 +175,14 @@ def _topic(
         for other in _written(n)
     )
     width = plan.partitions.get(spec.name, 1)
-    keeps = width == sub.partitions and not _changes_key(sub, node)
+    changes = _changes_key(sub, node)
+    keeps = width == sub.partitions and not changes
     ordered = writers == 1 and len(inputs) == 1 and (sub.partitions == 1 or keeps)
+    mixed = writers > 1 or (changes and sub.partitions > 1)
     return Written(
-        reading_of(spec.key), reading_of(spec.value), ordered, inputs, spec.name in internal
-    )
+        reading_of(spec.key), reading_of(spec.value), ordered, mixed, inputs,
+        spec.name in internal,
+    )  # fmt: skip
 
 
 def _changes_key(sub: Subtopology, node: AnyNode) -> bool:

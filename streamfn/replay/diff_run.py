@@ -5,12 +5,13 @@ known (protocol §6): in order where one task read one input, else by key. Invar
 order is reported as one only where the order could be known.
 """
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 
 from streamfn.replay.diff_blame import followed, suspect
 from streamfn.replay.diff_graph import Graph
 from streamfn.replay.diff_kinds import Comparison, Group, Options
-from streamfn.replay.diff_rows import Content, Ordered, Pair, Row, rows_of
+from streamfn.replay.diff_orders import Ordered, Unordered
+from streamfn.replay.diff_rows import Content, Pair, Row, rows_of
 from streamfn.replay.diff_tally import Mask, Tally, compared_headers
 from streamfn.replay.effects import Effects, Raised
 from streamfn.replay.recording import Chunk
@@ -27,18 +28,21 @@ class AgainstRun:
         self.graph = graph
         self.tally = Tally(graph, options, mask)
         self._fed = set(fed)
-        self._topics = {topic: Ordered(self._part(topic), edges=edges) for topic in recorded}
+        self._topics = {topic: self._way(topic, edges=edges) for topic in recorded}
         self._waiting: dict[str, tuple[list[Row], list[Row]]] = {}
         self.rows = [0, 0]
         """How many rows of each side have come."""
 
-    def _part(self, topic: str) -> Callable[[Row], Hashable]:
+    def _way(self, topic: str, *, edges: bool) -> Ordered | Unordered:
+        """How the rows of a topic are paired."""
         written = self.graph.topics.get(topic)
         if topic == self.graph.dead_letters:
-            return _origin
+            return Ordered(_origin, edges=edges)
+        if written is None or written.mixed:
+            return Unordered()
         internal = {name for name, other in self.graph.topics.items() if other.internal}
-        known = written and not (set(written.inputs) & internal) - self._fed
-        return _partition if written and written.ordered and known else _key
+        known = not (set(written.inputs) & internal) - self._fed
+        return Ordered(_partition if written.ordered and known else _key, edges=edges)
 
     def expected(self, chunk: Chunk) -> None:
         """Take rows that the real run wrote."""

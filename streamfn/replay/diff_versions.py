@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 from streamfn.replay.diff_blame import Blame
 from streamfn.replay.diff_graph import TAP, Graph, merged
 from streamfn.replay.diff_kinds import STATE, Comparison, Group, Options
-from streamfn.replay.diff_rows import ByRoot, Pair, Root
+from streamfn.replay.diff_roots import ByRoot
+from streamfn.replay.diff_rows import Pair, Root
 from streamfn.replay.diff_tally import Found, Mask, Tally, compared_headers
 from streamfn.replay.effects import Effects, Raised
 

@@ -43,7 +43,9 @@ class Exchange:
         reads = {topic for sub in plan.subtopologies for topic in sub.source_partitions}
         self._own = reads - fed
         self._changelogs = {t.name for t in plan.internal_topics if t.purpose == "changelog"}
-        self._made: dict[str, list[tuple[int | None, Columns]]] = {}
+        self._made: dict[str, list[tuple[int, int | None, Columns]]] = {}
+        """By topic: in which turn, to which partition, what."""
+        self._turn = 0
         self._found: list[Effects] = []
         self._partitioner = Partitioner()
         self._roots: dict[int, Root] = {}
@@ -55,6 +57,7 @@ class Exchange:
     # what goes in
     def turns(self, chunk: Chunk) -> Iterator[None]:
         """Let a chunk through: at each turn, the workers are to process what has arrived."""
+        self._remember(chunk)
         if self._levels:
             yield from self._down(chunk)
         else:
@@ -69,8 +72,7 @@ class Exchange:
 
     def _down(self, chunk: Chunk) -> Iterator[None]:
         """Level by level: all that a level reads is there when its turn comes."""
-        self._remember(chunk)
-        for level in self._levels:
+        for self._turn, level in enumerate(self._levels):
             self._arrive(batch for batch in chunk if batch.source.topic in level)
             self._deliver(level & self._own)
             if self.arrived:
@@ -78,10 +80,11 @@ class Exchange:
 
     def _around(self, chunk: Chunk) -> Iterator[None]:
         """Where a sub-topology feeds itself: round after round, until nothing is sent any more."""
-        self._remember(chunk)
         self._arrive(chunk)
+        self._turn = 0
         while self.arrived:
             yield
+            self._turn += 1
             self.arrived = {}
             self._deliver(self._own)
 
@@ -111,7 +114,7 @@ class Exchange:
     def take(self, topic: str, partition: int | None, columns: Columns) -> None:
         """Take rows that a worker has committed; without a partition each goes by its key."""
         if topic not in self._changelogs:
-            self._made.setdefault(topic, []).append((partition, columns))
+            self._made.setdefault(topic, []).append((self._turn, partition, columns))
             return
         source = TopicPartition(topic, partition or 0)
         self.ends[source] = self.ends.get(source, 0) + len(columns)
@@ -126,16 +129,16 @@ class Exchange:
     def _drained(self, topic: str) -> list[Effects]:
         """What was sent to a topic since the last time, by partition, in order of rank."""
         width, parts = self.widths.get(topic, 1), dict[int, Effects]()
-        tasks = dict[int, list[str]]()
-        for given, columns in self._made.pop(topic, []):
+        makers = dict[int, list[tuple[int, str]]]()
+        for turn, given, columns in self._made.pop(topic, []):
             for partition, rows in self._placed(given, columns, width):
                 into = parts.get(partition)
                 if into is None:
                     into = parts[partition] = Effects(topic, partition, 0, [], [], [], {}, [], [], [])
                 _append(into, columns, rows)
-                tasks.setdefault(partition, []).extend(repeat(columns.task, len(rows)))
+                makers.setdefault(partition, []).extend(repeat((turn, columns.task), len(rows)))
         for partition, effects in parts.items():
-            _sort(effects, tasks[partition])
+            _sort(effects, makers[partition])
             effects.roots = list(map(self._roots.get, effects.ranks, repeat(NOWHERE)))
             source = TopicPartition(topic, partition)
             effects.first_offset = self.ends.get(source, 0)
@@ -185,11 +188,12 @@ def _append(into: Effects, columns: Columns, rows: list[int] | range) -> None:
                 into.headers[at] = columns.headers[row]
 
 
-def _sort(effects: Effects, tasks: list[str]) -> None:
-    """Order rows by rank; those of one rank by the task that made them, then as it made them."""
-    if len(set(tasks)) == 1:
+def _sort(effects: Effects, makers: list[tuple[int, str]]) -> None:
+    """Order rows by rank; those of one by the turn and task that made them, then as it did."""
+    if len(set(makers)) == 1:
         return  # a task's rows are in order
-    order = sorted(range(len(tasks)), key=list(zip(effects.ranks, tasks, strict=True)).__getitem__)
+    keys = list(zip(effects.ranks, makers, strict=True))
+    order = sorted(range(len(keys)), key=keys.__getitem__)
     effects.keys = [effects.keys[row] for row in order]
     effects.values = [effects.values[row] for row in order]
     effects.timestamps = [effects.timestamps[row] for row in order]

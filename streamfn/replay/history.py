@@ -86,6 +86,8 @@ class ContextKept:
     now_ms: int
     chance: Chance
     """How far the record's random numbers and ids were."""
+    root: str
+    """What they are made from."""
     refused: list[tuple[int, Exception]]
     """Which ``emit`` of the call raised what."""
 
@@ -100,10 +102,10 @@ class Place:
     key: Any
     timestamp_ms: int
     topic: str
-    """Of a timer: ``timer NAME``."""
+    """"" for a timer."""
     partition: int
     offset: int
-    """Of a timer: its time."""
+    """-1 for a timer."""
     headers: Headers = ()
     root: str = ""
     """Where the record entered the program: topic, partition, offset, time in ms."""
@@ -149,6 +151,14 @@ class Call:
     def failed(self) -> bool:
         """True if nothing has come of it."""
         return self.outcome.raised is not None or bool(self.undone)
+
+    @property
+    def at(self) -> tuple[str, int, int]:
+        """Topic, partition and offset of its record; of a timer its name and time."""
+        place = self.place
+        if place.offset < 0:
+            return self.part, place.partition, place.timestamp_ms
+        return place.topic, place.partition, place.offset
 
     @property
     def weight(self) -> int:
@@ -217,8 +227,8 @@ class History:
 
     def undo(self, raised: Iterable[Raised]) -> None:
         """Note which calls were undone because their record failed, here or further on."""
-        failed = {(each.source, each.offset): each for each in raised}
+        failed = {(*each.source, each.offset): each for each in raised}
         for call in self._calls:
-            found = failed.get(((call.place.topic, call.place.partition), call.place.offset))  # type: ignore[call-overload]  # a TopicPartition is this pair
+            found = failed.get(call.at)
             if found is not None and call.outcome.raised is None:
                 call.undone = f"stage {found.stage!r} raised {found.error}: {found.message}"

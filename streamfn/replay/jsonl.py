@@ -56,7 +56,8 @@ class FreeLine(msgspec.Struct, forbid_unknown_fields=True):
     offset: Offset | None = None
     timestamp_ms: Timestamp | None = None
     key: msgspec.Raw = msgspec.Raw(b"null")
-    value: msgspec.Raw | None = None
+    value: msgspec.Raw = msgspec.Raw()
+    """Empty if nothing is said."""
     headers: tuple[tuple[str, Text], ...] = ()
 
 
@@ -127,9 +128,9 @@ def headers_of(column: Iterable[tuple[tuple[str, Text], ...]]) -> list[Headers]:
     return [tuple((name, bytes_of(text)) for name, text in headers) for headers in column]
 
 
-def bytes_of_json(raw: msgspec.Raw | None) -> bytes | None:
+def bytes_of_json(raw: msgspec.Raw) -> bytes | None:
     """Bytes as people write them: text, base64, or any other JSON, which stands for itself."""
-    data = bytes(raw or b"null")
+    data = bytes(raw)
     if data[:1] in b'"n':
         text = TEXT.decode(data)
         return None if text is None else bytes_of(text)

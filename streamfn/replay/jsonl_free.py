@@ -63,7 +63,7 @@ class _Parts:
         wrong, cure = "", "add it"
         if bool(line.topic) == bool(line.store):
             wrong, cure = "is neither a record nor an entry", "name a topic, or a store"
-        elif line.value is None:
+        elif not bytes(line.value):
             wrong, cure = "has no value", "add it; the value of a tombstone is null"
         elif line.topic and line.timestamp_ms is None:
             wrong = "has no timestamp_ms"
@@ -102,7 +102,7 @@ class _Parts:
     def _column(
         self,
         lines: list[tuple[int, FreeLine]],
-        take: Callable[[FreeLine], msgspec.Raw | None],
+        take: Callable[[FreeLine], msgspec.Raw],
     ) -> list[bytes | None]:
         found: list[bytes | None] = []
         for number, line in lines:

@@ -81,10 +81,11 @@ class ReplayOrder:
 
     def check(self, rows: Rows) -> list[tuple[Place, Sequence[int]]]:
         """Check rows; return which of them belong to each partition."""
-        self._check_order(rows)
         groups = _groups(rows.places)
-        for place, indexes in groups:
-            self._check_offsets(rows, place, indexes)
+        ranges = [self._range(rows, place, indexes) for place, indexes in groups]
+        self._check_order(rows)
+        for (place, indexes), known in zip(groups, ranges, strict=True):
+            self._check_offsets(rows, place, indexes, known)
         self.records += len(rows)
         return groups
 
@@ -113,14 +114,20 @@ class ReplayOrder:
         got = f"timestamp_ms {rows.timestamps[index]} after {before}"
         raise self.fail(where=rows.where(index), wrong=text, got=got, cure=SORT)
 
-    def _check_offsets(self, rows: Rows, place: Place, indexes: Sequence[int]) -> None:
-        """Offsets ascend within a partition and stay inside its range."""
+    def _range(self, rows: Rows, place: Place, indexes: Sequence[int]) -> Range:
+        """Tell which offsets a partition may have."""
         known = self.ranges.get(place) if self.ranges is not None else Range(0, 2**63)
         if known is None:
             text = f"{_name(place)} is not in the header"
             raise self.fail(
                 where=rows.where(indexes[0]), wrong=text, cure="name it and its range there"
             )
+        return known
+
+    def _check_offsets(
+        self, rows: Rows, place: Place, indexes: Sequence[int], known: Range
+    ) -> None:
+        """Offsets ascend within a partition and stay inside its range."""
         least = self.next.get(place, known.start)
         offsets = [rows.offsets[index] for index in indexes]
         ascending = all(map(lt, offsets, islice(offsets, 1, None)))

@@ -154,7 +154,7 @@ class Injected:
                 return NotingLookup(inner)
             case "context":
                 self._contexts[parameter.name] = ContextKept(
-                    inner.stream_time_ms, inner.now_ms, copied(inner._chance), []
+                    inner.stream_time_ms, inner.now_ms, copied(inner._chance), inner._root(), []
                 )
                 return inner
             case kind:

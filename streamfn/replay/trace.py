@@ -5,7 +5,7 @@ input record of each output; records come from a log, hops go to ``streamfn trac
 nothing is guessed: a hop that is not there is told, with what is, and a hop that is skipped too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -176,7 +176,9 @@ def _row(batch: Batch, row: int) -> Raw:
     )  # fmt: skip
 
 
-def walk(reader: Reader, start: Found, depth: int | None = None) -> Iterator[Hop]:
+def walk(
+    find: Callable[[Place], Found], start: Found, depth: int | None = None
+) -> Iterator[Hop]:
     """Yield the record that was found, the one that it was made of, and so on, to the source.
 
     Where a repartition topic no longer holds a record, its root, which the records made of it bear
@@ -201,7 +203,7 @@ def walk(reader: Reader, start: Found, depth: int | None = None) -> Iterator[Hop
         if onward is None:
             return
         by_root, root = bool(hop.ended), hop.root
-        found = reader.find(onward)
+        found = find(onward)
 
 
 def _hop(found: Found, by_root: bool, before: Root | None) -> Hop:
@@ -234,32 +236,35 @@ def check_start(found: Found) -> None:
         ConfigError: with what is there.
     """
     if found.record is None:
-        message = f"{found.place} cannot be traced; got {why_gone(found)}; {_cure(found)}"
+        message = (
+            f"record {found.place} cannot be traced; got a log in which {why_gone(found)}; "
+            f"{_cure(found)}"
+        )
         raise ConfigError(message)
 
 
 def why_gone(found: Found) -> str:
     """Say why a record is not there."""
-    topic, partition = found.place.source
-    held = f"{found.first} to {found.end - 1}" if found.end > found.first else "no records"
+    source = found.place.source
+    ends = f"ends before offset {found.end}" if found.end > found.first else "holds no records"
     return {
-        "": "a record",
-        "topic": f"no topic {topic!r}",
-        "partition": f"no partition {partition}, topic {topic!r} has {found.end}",
-        "trimmed": f"a partition that no longer holds it: the first offset there is {found.first}",
-        "end": f"a partition that ends at {found.end}: it holds {held}",
-        "open": "a transaction that is open there",
+        "": "it is",
+        "topic": f"there is no topic {source.topic!r}",
+        "partition": f"topic {source.topic!r} has {found.end} partitions",
+        "trimmed": f"{source} begins at offset {found.first} now",
+        "end": f"{source} {ends}",
+        "open": "a transaction is open there",
         "marker": (
-            "no record at that offset: a transaction's marker, a record of a transaction that was "
-            "aborted, or one that compaction has removed"
+            "no record has that offset: it is a transaction's marker, of a record whose "
+            "transaction was aborted, or of one that compaction has removed"
         ),
     }[found.gone]
 
 
 def _cure(found: Found) -> str:
-    topic = found.place.source.topic
+    topic, partition = found.place.source
     return {
-        "topic": "name a topic that is there: streamfn topics",
-        "partition": f"name 0 to {found.end - 1}",
+        "topic": "name one that there is: streamfn topics",
+        "partition": f"name one of 0 to {found.end - 1}",
         "open": "try again when it is committed",
-    }.get(found.gone, f"see which there are: streamfn consume {topic} --partition N --offset -5")
+    }.get(found.gone, f"see which there are: streamfn consume {topic} --partition {partition}")

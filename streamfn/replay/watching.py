@@ -250,7 +250,7 @@ class _Injecting:
         whole_max = 0 if self._timer else WHOLE_MAX
         injected = Injected(self._parameters, arguments[count:], whole_max)
         call = Call(
-            self._place(context), self._fn, f"timer {self._timer}" if self._timer else "",
+            _place_of(context), self._fn, f"timer {self._timer}" if self._timer else "",
             tuple(map(copied, arguments[:count])), self._spread, True, self._parameters,
             {}, Outcome([], [], {}),
         )  # fmt: skip
@@ -270,12 +270,6 @@ class _Injecting:
             call.before = injected.before()
             if not self._timer or self._concerns(call):
                 self._history.add(call)
-
-    def _place(self, context: Any) -> Place:
-        if self._timer:
-            at_ms = context.timestamp_ms
-            return Place(None, at_ms, f"timer {self._timer}", context.partition, at_ms)
-        return _place_of(context)
 
     def _concerns(self, call: Call) -> bool:
         """A timer has no key: it belongs to the history if it wrote or sent something of the key's.
@@ -362,8 +356,8 @@ class _Following(_Plain):
 
 def _place_of(context: Any) -> Place:
     return Place(
-        context.key, context.timestamp_ms, context.topic, context.partition, context.offset,
-        context.headers, context._root(),
+        copied(context.key), context.timestamp_ms, context.topic, context.partition,
+        context.offset, context.headers, context._root(),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ functions and go to topics and stores as bytes, and back.
 
 from typing import Any
 
-from streamfn.serde.base import Serde
+from streamfn.serde.base import Serde, bound
 from streamfn.serde.operators import change_serde, time_windowed, timed_serde
 from streamfn.serde.ready import BYTES, FLOAT64, INT32, INT64, STRING
 from streamfn.serde.start import start_from
@@ -34,6 +34,7 @@ __all__ = [
     "Serde",
     "as_key_serde",
     "as_serde",
+    "bound",
     "change_serde",
     "describe_type",
     "fingerprint",

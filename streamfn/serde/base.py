@@ -24,3 +24,13 @@ class Serde(Generic[T]):
     decode: Callable[[bytes], T]
     hashed: Callable[[bytes], bytes] | None = None
     """Of a key: which of its bytes choose its partition; None: all."""
+    form: str = ""
+    """Tells apart what two serdes of one name and type write: of Avro, the schema."""
+    for_topic: Callable[[str, bool], "Serde[T]"] | None = None
+    """Makes the serde of a topic's keys (True) or values where that depends on the topic; the serde
+    itself is then for what the application keeps to itself."""
+
+
+def bound(serde: Serde[T], topic: str, *, key: bool) -> Serde[T]:
+    """The serde of the keys or the values of a topic that others may share."""
+    return serde if serde.for_topic is None else serde.for_topic(topic, key)

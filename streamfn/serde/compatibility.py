@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from streamfn.serde.describe import LIMITS, Node, canonical, node_name
+from streamfn.serde.adapters import Node
+from streamfn.serde.describe import LIMITS, canonical, node_name
 
 
 def incompatibility(old_fingerprint: str, new_fingerprint: str) -> str | None:

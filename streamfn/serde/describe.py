@@ -5,16 +5,14 @@ the ``__meta`` of a store; ``compatibility`` compares the stored one with the pr
 stand in a table of their own, so that a type may contain itself.
 """
 
-from typing import Any, TypeAlias
+from collections.abc import Callable, Hashable
 
 import msgspec
 from msgspec import NODEFAULT, inspect
 
+from streamfn.serde.adapters import Node
 from streamfn.serde.names import type_name
-from streamfn.serde.shapes import ObjectShape, constructor, shape_of
-
-Node: TypeAlias = dict[str, Any]
-"""One type as plain data; ``kind`` says which, the rest depends on it."""
+from streamfn.serde.shapes import ObjectShape, adapter_in, constructor, shape_of
 
 LIMITS = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern", "tz")
 """The constraints that ``msgspec.Meta`` puts on a type."""
@@ -27,7 +25,7 @@ def describe_type(type_: object) -> Node:
         SerdeError: no serde can carry the type.
     """
     description = _Description()
-    root = description.node(shape_of(type_))
+    root = description.of(type_)
     return {"root": root, "objects": description.objects}
 
 
@@ -53,14 +51,24 @@ class _Description:
 
     def __init__(self) -> None:
         self.objects: dict[str, Node] = {}
-        self._names: dict[int, str] = {}
+        self._names: dict[Hashable, str] = {}
         # Keeps the shapes alive, since their identities are the keys above.
         self._shapes: list[inspect.Type] = []
 
+    def of(self, type_: object) -> Node:
+        """Describe a type."""
+        return self.node(shape_of(type_))
+
     def node(self, shape: inspect.Type) -> Node:
         """Describe one shape."""
+        if isinstance(shape, inspect.Metadata):
+            return self.node(shape.type)
         if isinstance(shape, ObjectShape):
-            return {"kind": "object", "name": self._object(shape)}
+            self._shapes.append(shape)
+            return self.named(id(shape), type_name(shape.cls), lambda: self._class(shape))
+        adapter = adapter_in(shape)
+        if adapter is not None:
+            return adapter.describe(self)
         node: Node = {"kind": _KINDS.get(type(shape), "unknown")}
         for limit in LIMITS:
             value = getattr(shape, limit, None)
@@ -86,19 +94,17 @@ class _Description:
         item = getattr(shape, "item_type", None)
         return {} if item is None else {"item": self.node(item)}
 
-    def _object(self, shape: ObjectShape) -> str:
-        """Put a class into the table and return its name there."""
-        if id(shape) not in self._names:
-            name = wanted = type_name(shape.cls)
-            count = 1
-            while name in self.objects:
+    def named(self, key: Hashable, name: str, build: Callable[[], Node]) -> Node:
+        """Put a class into the table, once, and refer to it; it may contain itself."""
+        if key not in self._names:
+            unique, count = name, 1
+            while unique in self.objects:
                 count += 1
-                name = f"{wanted}#{count}"
-            self._shapes.append(shape)
-            self._names[id(shape)] = name
-            self.objects[name] = {}
-            self.objects[name].update(self._class(shape))
-        return self._names[id(shape)]
+                unique = f"{name}#{count}"
+            self._names[key] = unique
+            self.objects[unique] = {}
+            self.objects[unique].update(build())
+        return {"kind": "object", "name": self._names[key]}
 
     def _class(self, shape: ObjectShape) -> Node:
         """Describe a class: how it is laid out, its tag, its fields in order."""

@@ -10,7 +10,7 @@ from struct import Struct
 from typing import Any, TypeVar, cast, get_args, get_origin
 
 from streamfn.errors import SerdeError
-from streamfn.serde.base import Serde
+from streamfn.serde.base import Serde, bound
 from streamfn.serde.state import state_serde
 from streamfn.windowed import (
     Windowed,
@@ -135,12 +135,18 @@ def time_windowed(inner: Serde[K], size: timedelta) -> Serde[Windowed[K]]:
     if size < timedelta(milliseconds=1):
         message = f"time_windowed has no positive size; got {size!r}; say the windows' size"
         raise SerdeError(message)
+
+    def bind(topic: str, key: bool) -> Serde[Windowed[K]]:
+        return time_windowed(bound(inner, topic, key=key), size)
+
     return Serde(
         f"time_windowed[{inner.name}]",
         Windowed[inner.type],  # type: ignore[name-defined]  # a type made of a value
         start_encoder(inner.encode),
         start_decoder(inner.decode, size // timedelta(milliseconds=1)),
         hashed=_without_span(inner, 8),
+        form=inner.form,
+        for_topic=None if inner.for_topic is None else bind,
     )
 
 

@@ -26,6 +26,7 @@ from msgspec import inspect
 from typing_extensions import TypeAliasType
 
 from streamfn.errors import SerdeError
+from streamfn.serde.adapters import Adapter, adapter_of
 from streamfn.serde.hooks import CONTAINERS, empty_container
 from streamfn.serde.names import type_name
 
@@ -83,11 +84,15 @@ def shape_of(type_: object) -> inspect.Type:
         message = f"type {type_name(type_)} cannot be a key or value; {error}; {_CURE}"
         raise SerdeError(message) from error
     for inner in walk(shape):
-        if isinstance(inner, inspect.CustomType) and inner.cls not in (*CONTAINERS, object):
+        known = not isinstance(inner, inspect.CustomType) or (
+            inner.cls in (*CONTAINERS, object) or adapter_of(inner.cls) is not None
+        )
+        if not known:
             of = "" if inner is shape else f" of {type_name(type_)}"
-            message = f"type {type_name(inner.cls)}{of} cannot be a key or value; {_CURE}"
+            name = type_name(cast(inspect.CustomType, inner).cls)
+            message = f"type {name}{of} cannot be a key or value; {_CURE}"
             raise SerdeError(message)
-    if isinstance(shape, inspect.CustomType) and shape.cls is not object:
+    if isinstance(shape, inspect.CustomType) and shape.cls in CONTAINERS:
         empty_container(bare(type_))
     return shape
 
@@ -96,6 +101,23 @@ _CURE = (
     "use builtin types, datetime, Decimal, UUID, an Enum, a msgspec.Struct, dataclass, NamedTuple "
     "or TypedDict of these, or pass a Serde"
 )
+
+
+def adapter_in(shape: inspect.Type) -> Adapter | None:
+    """The adapter of a shape that is a class of another library, else None."""
+    return adapter_of(shape.cls) if isinstance(shape, inspect.CustomType) else None
+
+
+def not_none(shape: inspect.Type) -> list[inspect.Type]:
+    """The members of a type that are not None."""
+    members = shape.types if isinstance(shape, inspect.UnionType) else (shape,)
+    return [member for member in members if not isinstance(member, inspect.NoneType)]
+
+
+def adapter_of_whole(shape: inspect.Type) -> Adapter | None:
+    """The adapter of a class of another library, optional or not."""
+    plain = not_none(shape)
+    return adapter_in(plain[0]) if len(plain) == 1 else None
 
 
 def inner_shapes(shape: inspect.Type) -> tuple[inspect.Type, ...]:
@@ -110,6 +132,8 @@ def inner_shapes(shape: inspect.Type) -> tuple[inspect.Type, ...]:
         return (shape.key_type, shape.value_type)
     if isinstance(shape, ItemsShape):
         return (shape.item_type,)
+    if isinstance(shape, inspect.Metadata):
+        return (shape.type,)
     return ()
 
 
@@ -155,11 +179,16 @@ def order_of(shape: inspect.Type) -> Order:
     inner = list(walk(shape))
     if not any(isinstance(each, inspect.SetType | inspect.FrozenSetType) for each in inner):
         return None
-    unknown = (inspect.AnyType, inspect.CustomType)
-    if any(isinstance(each, unknown) for each in inner):
+    if any(isinstance(each, inspect.AnyType) or not _is_sortable(each) for each in inner):
         return None
     dicts = (each for each in inner if isinstance(each, inspect.DictType))
     return "deterministic" if all(map(has_text_keys, dicts)) else None
+
+
+def _is_sortable(shape: inspect.Type) -> bool:
+    """False for what may have keys that are no text without its shape telling."""
+    adapter = adapter_in(shape)
+    return not isinstance(shape, inspect.CustomType) or (adapter is not None and adapter.sortable)
 
 
 def is_immutable(type_: object) -> bool:
@@ -170,10 +199,25 @@ def is_immutable(type_: object) -> bool:
     the one decoded after it.
     """
     try:
-        shape = shape_of(type_)
+        return _is_immutable(shape_of(type_), set())
     except SerdeError:
         return False
-    return all(map(_is_immutable_itself, walk(shape)))
+
+
+def _is_immutable(shape: inspect.Type, seen: set[int]) -> bool:
+    """The same of a shape; ``seen`` holds the classes of other libraries that are being asked."""
+    for inner in walk(shape):
+        adapter = adapter_in(inner)
+        if adapter is None:
+            if not _is_immutable_itself(inner):
+                return False
+        elif adapter.parts is None:
+            return False
+        elif id(adapter) not in seen:
+            deeper = seen | {id(adapter)}
+            if not all(_is_immutable(shape_of(part), deeper) for part in adapter.parts):
+                return False
+    return True
 
 
 def _is_immutable_itself(shape: inspect.Type) -> bool:
@@ -204,6 +248,7 @@ _IMMUTABLE = (
     inspect.VarTupleType,
     inspect.FrozenSetType,
     inspect.NamedTupleType,
+    inspect.Metadata,
 )
 
 

@@ -6,7 +6,7 @@ decoded anew for each key, so that it shares nothing, not even a default of its 
 the annotation of a ``Value``, or from its default, and goes to the store's first read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from decimal import Decimal
 
@@ -17,6 +17,7 @@ from streamfn.serde.hooks import empty_container
 from streamfn.serde.names import type_name
 from streamfn.serde.shapes import (
     ObjectShape,
+    adapter_in,
     allows_none,
     bare,
     constructor,
@@ -104,10 +105,15 @@ def _maker(type_: object, shape: inspect.Type) -> Callable[[], object]:
     if type(shape) in _BUILTINS:
         return _BUILTINS[type(shape)]
     if isinstance(shape, ObjectShape):
-        required = [repr(field.name) for field in shape.fields if field.required]
+        required = [field.name for field in shape.fields if field.required]
         if required:
-            raise _no_start(type_, f"these fields have no default: {', '.join(required)}")
+            raise _no_defaults(type_, required)
         return dict if isinstance(shape, inspect.TypedDictType) else constructor(shape)
+    adapter = adapter_in(shape)
+    if adapter is not None:
+        if adapter.required:
+            raise _no_defaults(type_, adapter.required)
+        return adapter.make
     if isinstance(shape, inspect.CustomType):
         return lambda: empty_container(bare(type_))
     if isinstance(shape, inspect.TupleType) and not shape.item_types:
@@ -123,6 +129,10 @@ _REASONS: dict[type[inspect.Type], str] = {
 }
 
 
+def _no_defaults(type_: object, required: Iterable[str]) -> SerdeError:
+    return _no_start(type_, f"these fields have no default: {', '.join(map(repr, required))}")
+
+
 def _no_start(type_: object, reason: str) -> SerdeError:
     """The error about a type without a start."""
     name = type_name(type_)
@@ -136,6 +146,6 @@ def _no_start(type_: object, reason: str) -> SerdeError:
 def _runs_code(shape: inspect.Type) -> bool:
     """True if two calls may make two different values: a factory or ``__post_init__`` runs."""
     if not isinstance(shape, ObjectShape):
-        return False
+        return adapter_in(shape) is not None
     factories = any(field.default_factory is not NODEFAULT for field in shape.fields)
     return factories or hasattr(constructor(shape), "__post_init__")

@@ -1,5 +1,7 @@
 """Serdes for topics, chosen by type: text and bytes as they are, everything else as JSON.
 
+A pydantic model, a Faust record or a protobuf message that is the whole value has its own bytes.
+
 Invariant: a number never turns into ``null`` on its way: JSON has no NaN and no infinity, msgspec
 writes ``null`` for them, and so such a value is refused. Functions give values, which go as bytes
 to topics that people and other programs read; bytes from there come back as values.
@@ -14,12 +16,22 @@ from msgspec import inspect
 
 from streamfn.errors import SerdeError
 from streamfn.serde.base import Serde
-from streamfn.serde.hooks import decode_hook, encode_hook
+from streamfn.serde.hooks import decode_hook, encode_hook, pack_hook
 from streamfn.serde.names import type_name
 from streamfn.serde.operators import windowed_key_type, windowed_serde
 from streamfn.serde.ready import BYTES, STRING
-from streamfn.serde.shapes import Order, has_text_keys, holds, order_of, shape_of, unaliased, walk
-from streamfn.serde.state import ENCODERS
+from streamfn.serde.shapes import (
+    Order,
+    adapter_of_whole,
+    has_text_keys,
+    holds,
+    not_none,
+    order_of,
+    shape_of,
+    unaliased,
+    walk,
+)
+from streamfn.serde.state import ENCODERS, telling
 
 T = TypeVar("T")
 
@@ -44,7 +56,11 @@ def topic_serde(type_: object) -> Serde[Any]:
         SerdeError: no serde can carry the type.
     """
     shape = shape_of(type_)
-    return _raw_serde(type_, shape) or _json_serde(type_, shape, order_of(shape))
+    return (
+        _raw_serde(type_, shape)
+        or _adapted_serde(type_, shape, as_key=False)
+        or _json_serde(type_, shape, order_of(shape))
+    )
 
 
 @overload
@@ -69,7 +85,11 @@ def key_serde(type_: object) -> Serde[Any]:
             "which there is no one order of bytes; use a tuple of pairs"
         )
         raise SerdeError(message)
-    return _raw_serde(type_, shape) or _json_serde(type_, shape, "deterministic")
+    return (
+        _raw_serde(type_, shape)
+        or _adapted_serde(type_, shape, as_key=True)
+        or _json_serde(type_, shape, "deterministic")
+    )
 
 
 @overload
@@ -100,8 +120,7 @@ def as_key_serde(type_or_serde: object) -> Serde[Any]:
 
 def _raw_serde(type_: object, shape: inspect.Type) -> Serde[Any] | None:
     """The serde of plain text or bytes, optional or not; None for all other types."""
-    members = shape.types if isinstance(shape, inspect.UnionType) else (shape,)
-    plain = [member for member in members if not isinstance(member, inspect.NoneType)]
+    plain = not_none(shape)
     if len(plain) != 1 or not isinstance(plain[0], inspect.StrType | inspect.BytesType):
         return None
     serde: Serde[Any] = STRING if isinstance(plain[0], inspect.StrType) else BYTES
@@ -111,6 +130,17 @@ def _raw_serde(type_: object, shape: inspect.Type) -> Serde[Any] | None:
     return Serde(
         serde.name, type_, serde.encode, lambda data: msgspec.convert(decode(data), limited)
     )
+
+
+def _adapted_serde(type_: object, shape: inspect.Type, *, as_key: bool) -> Serde[Any] | None:
+    """The serde of a class of another library, optional or not: its own bytes."""
+    adapter = adapter_of_whole(shape)
+    if adapter is None:
+        return None
+    encode = adapter.encode_key if as_key else adapter.encode
+    if adapter.hides_nan:
+        encode = _finite(encode, adapter.name)
+    return Serde(adapter.name, type_, encode, adapter.decode)
 
 
 def _json_serde(type_: object, shape: inspect.Type, order: Order) -> Serde[Any]:
@@ -129,7 +159,7 @@ def _json_serde(type_: object, shape: inspect.Type, order: Order) -> Serde[Any]:
         encode = _finite_float(encode, name)
     elif holds(shape, inspect.FloatType, inspect.AnyType, inspect.CustomType):
         encode = _finite(encode, name)
-    return Serde(name, type_, encode, decoder.decode)
+    return Serde(name, type_, encode, telling(name, shape, decoder.decode))
 
 
 def _is_json_key(shape: inspect.Type) -> bool:
@@ -195,7 +225,7 @@ def _may_be_infinite(value: object) -> bool:
 
 def _refuse_infinite(value: object, name: str) -> None:
     """Raise if a float in the value is not finite."""
-    plain = msgspec.to_builtins(value, enc_hook=encode_hook)
+    plain = msgspec.to_builtins(value, enc_hook=pack_hook)
     for path, number in _floats(plain, ""):
         if not math.isfinite(number):
             message = (

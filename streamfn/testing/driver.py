@@ -26,6 +26,7 @@ from streamfn.errors import ConfigError
 from streamfn.graph.plan import plan
 from streamfn.graph.stores import decode_entry, encode_key
 from streamfn.graph.topology import Sink, TopicSpec
+from streamfn.graph.version import told
 from streamfn.record import Columns, Headers, Record, TopicPartition
 from streamfn.results import store_name
 from streamfn.state.home import MemoryHomes
@@ -88,9 +89,8 @@ class TestDriver:
         self._worker = self._start()
 
     def _start(self) -> Worker:
-        planned = plan(
-            self._topology, {name: topic.partitions for name, topic in self._log.topics().items()}
-        )
+        widths = {name: topic.partitions for name, topic in self._log.topics().items()}
+        planned = told(plan(self._topology, widths), self._config)
         worker = Worker(
             planned, self._log, self._homes, self._clock, self._random, self._config,
             partition_of=self._partition_of, generated=self._generated,

@@ -304,6 +304,44 @@ class LogContract:
         assert rows_of(log.read(source, whole[2], whole[7])) == numbered(2, 7)
         assert rows_of(log.read(source, end, end)) == []
 
+    def test_a_time_is_found(self, log: Log, source: TopicPartition) -> None:
+        """The first record of that time or later, whatever the order; the end if there is none."""
+        other = TopicPartition(source.topic, 1)
+        append(log, source.topic, 0, [(b"a", b"", at) for at in (5, 9, 3, 9, 20)])
+        ends = log.end_offsets([source, other])
+        wanted = {1: 0, 5: 0, 6: 1, 9: 1, 10: 4, 20: 4, 21: ends[source]}
+        assert {at: log.offsets_at([source], at)[source] for at in wanted} == wanted
+        assert log.offsets_at([source, other], 6) == {source: 1, other: 0}
+        assert log.offsets_at([], 6) == {}
+
+    def test_ranges_are_read_side_by_side(self, log: Log, source: TopicPartition) -> None:
+        """Whichever is wanted next; what is not asked for waits, and nothing of it is lost."""
+        other = TopicPartition(source.topic, 1)
+        written: list[Row] = []
+        for start in range(0, 6_000, 1_000):
+            append(log, source.topic, 0, numbered(start, start + 1_000))
+            append(log, source.topic, 1, numbered(start, start + 500))
+            written += numbered(start, start + 500)
+        end = log.end_offsets([source])[source]
+        offsets = [offset for batch in log.read(other, 0, 10_000) for offset in batch.offsets]
+        readers = log.read_many({source: (0, end), other: (offsets[700], offsets[2_500])})
+        first = rows_of([next(readers[other])])
+        assert rows_of(readers[source]) == numbered(0, 6_000)
+        assert first + rows_of(readers[other]) == written[700:2_500]
+        assert rows_of(log.read_many({source: (end, end)})[source]) == []
+        assert log.read_many({}) == {}
+
+    def test_what_is_gone_is_not_left_out(self, log: Log, source: TopicPartition) -> None:
+        """A range that has lost its begin is an error with its place, when it comes to be read."""
+        other = TopicPartition(source.topic, 1)
+        append(log, source.topic, 0, numbered(0, 10))
+        append(log, source.topic, 1, numbered(0, 10))
+        log.delete_records(source, 5)
+        readers = log.read_many({source: (2, 10), other: (0, 10)})
+        with pytest.raises(LogError, match=r"records from offset 2 of .* it begins at 5"):
+            rows_of(readers[source])
+        assert rows_of(log.read_many({source: (5, 10)})[source]) == numbered(5, 10)
+
     def test_deleting_records_moves_the_begin(self, log: Log, source: TopicPartition) -> None:
         """The end stays, even if nothing is left, and new records go on from there."""
         append(log, source.topic, 0, numbered(0, 5))

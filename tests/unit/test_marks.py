@@ -9,6 +9,8 @@ from streamfn.engine.marks import (
     CHANGELOGS_MAX,
     Mark,
     changelogs_of,
+    end_in,
+    ends_of,
     made_anew,
     mark_of,
     token_of,
@@ -50,5 +52,20 @@ def test_a_mark_stays_short() -> None:
     """Metadata of 5 kB fails every commit."""
     many = {f"store-{number}": f"id-{number}" for number in range(CHANGELOGS_MAX)}
     token = f"{'a' * 36}:{10**12}"
-    assert len(written(Mark(token, 2**50, True, changelogs_of(many)))) < 1_100
+    far = ends_of(dict.fromkeys(many, 10**10))
+    assert len(written(Mark(token, 2**50, True, changelogs_of(many), far))) < 1_800
     assert changelogs_of({**many, "one": "more"}) == ()
+    assert ends_of({**dict.fromkeys(many, 1), "one": 1}) == ()
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=20), st.integers(0, 2**40), max_size=8))
+def test_a_mark_tells_where_each_changelog_ended(ends: dict[str, int]) -> None:
+    """Of the stores that it knows, also when one of them was dropped; of others it says nothing."""
+    mark = Mark(changelogs=changelogs_of(dict.fromkeys(ends, "id")), ends=ends_of(ends))
+    assert {store: end_in(mark, store) for store in ends} == ends
+    assert end_in(mark, "one more store of all") is None
+    assert end_in(Mark(changelogs=mark.changelogs), next(iter(ends), "")) is None
+    for store in ends:
+        left = without(mark, store)
+        assert end_in(left, store) is None
+        assert all(end_in(left, name) == ends[name] for name in ends if name != store)
