@@ -132,7 +132,8 @@ def _encode_part(columns: Columns, start: int, stop: int, parts: list[tuple[int,
     if stop - start < len(values):
         keys, values, timestamps = keys[start:stop], values[start:stop], timestamps[start:stop]
         if headers:
-            headers = {row - start: headers[row] for row in headers if start <= row < stop}
+            known = headers  # each part looks at its own rows only, however many there are
+            headers = {at: known[row] for at, row in enumerate(range(start, stop)) if row in known}
     times = array("q", timestamps).tobytes()
     stored = _encode((keys, values, times, headers or None, None))
     if len(stored) <= CHUNK_BYTES or stop - start == 1:

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     )
     from streamfn.serde.avro import avro
     from streamfn.serde.avro_registry import SchemaRegistry
+    from streamfn.serde.faust_records import faust_codec
+    from streamfn.serde.protobuf_messages import protobuf
     from streamfn.windowed import Windowed
 
 __version__ = "0.1.0"
@@ -99,7 +101,9 @@ __all__ = [
     "WindowedStream",
     "__version__",
     "avro",
+    "faust_codec",
     "msgpack",
+    "protobuf",
     "testing",
     "time_windowed",
 ]
@@ -123,6 +127,8 @@ _HOMES = {
     "serde": "BYTES FLOAT64 INT32 INT64 JSON STRING Serde msgpack time_windowed",
     "serde.avro": "avro",
     "serde.avro_registry": "SchemaRegistry",
+    "serde.faust_records": "faust_codec",
+    "serde.protobuf_messages": "protobuf",
     "windowed": "Windowed",
 }
 """Module → the public names in it."""

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,6 +25,9 @@ BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAME: Final = re.compile(r"# ([\w./]+)\n")
 FILES: Final = ("python", "json")
 PATIENCE_S: Final = 120
+INSTALLED: Final = bool(entry_points(group="pytest11", name="streamfn"))
+PLUGIN: Final = {} if INSTALLED else {"PYTEST_ADDOPTS": "-p streamfn.testing.plugin"}
+"""A reader has streamfn installed, and so pytest knows its plugin."""
 
 
 class Block(NamedTuple):
@@ -87,7 +91,7 @@ def run(command: str, folder: Path) -> str:
         words,
         shell=True,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1"},
+        env={**os.environ, **PLUGIN, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -108,9 +108,7 @@ def in_replay_order(records: Iterable[Placed]) -> list[Placed]:
     return found
 
 
-def placed(
-    sent: Iterable[tuple[str, bytes | None, bytes | None, int]], width: int
-) -> list[Placed]:
+def placed(sent: Iterable[tuple[str, bytes | None, bytes | None, int]], width: int) -> list[Placed]:
     """Put records (topic, key, value, time) where their keys belong, one behind the other."""
     partition_of, ends = Partitioner().partition_of, defaultdict[TopicPartition, int](int)
     found: list[Placed] = []

@@ -22,10 +22,7 @@ LIBRARY = ("streamfn", *LINKED)
 TEXT_SUFFIXES = {".cfg", ".ini", ".in", ".json", ".md", ".py", ".sh", ".toml", ".txt", ".yml", ""}
 
 LAYERS = (
-    {
-        "chance", "errors", "record", "serde", "clock", "config", "metrics", "database", "rocks",
-        "windowed",
-    },  # fmt: skip
+    {*"chance errors record serde clock config metrics database rocks windowed".split()},
     {"state", "connectors"},
     {"graph"},
     {"function"},

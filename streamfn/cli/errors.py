@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = {
     0: "done, or stopped by Ctrl-C or SIGTERM after a commit",
-    1: "another error",
+    1: "another error, or describe --check has found something",
     2: "the command line is wrong",
     3: "the program is wrong or cannot be loaded",
     4: "a setting, or a file to load, is wrong",

@@ -22,6 +22,7 @@ from streamfn.cli.progress import Progress
 from streamfn.cli.values import compact, plain, record_text, text_or_hex
 from streamfn.config import Config
 from streamfn.errors import ConfigError
+from streamfn.graph.describe import counted
 from streamfn.graph.plan import Plan
 from streamfn.record import Record
 from streamfn.replay.effects import Effects, EffectSink, Raised
@@ -96,7 +97,9 @@ def run_replay(
         done = stack.enter_context(
             replay(
                 topology, inputs, tally, config=config, workers=manner.workers,
-                end_to_end=manner.end_to_end, repartitions=manner.repartitions, fail_fast=manner.fail_fast, progress=lambda passed, total: bar.show(passed, total=total),
+                end_to_end=manner.end_to_end, repartitions=manner.repartitions,
+                fail_fast=manner.fail_fast,
+                progress=lambda passed, total: bar.show(passed, total=total),
             )
         )  # fmt: skip
         bar.end()
@@ -121,8 +124,8 @@ def _summary(done: Replayed, tally: Tally, elapsed_s: float) -> None:
     """What was made of how much, and how fast."""
     rate = done.records / max(elapsed_s, 1e-9)
     say(
-        f"replayed {done.records:,} records in {elapsed_s:.1f} s ({rate:,.0f} a second); nothing "
-        "was committed, and no topic was written to"
+        f"replayed {counted(done.records, 'record')} in {elapsed_s:.1f} s ({rate:,.0f} a second); "
+        "nothing was committed, and no topic was written to"
     )
     table = Table("made", "", "records", box=None, pad_edge=False)
     table.columns[2].justify = "right"
@@ -171,11 +174,14 @@ def _show(done: Replayed, tally: Tally, name: str) -> None:
 def _say_raised(raised: list[Raised]) -> None:
     for each in raised[:RAISED_SHOWN]:
         place = f"{each.source} at offset {each.offset}"
+        if each.root != (each.source, each.offset):
+            place += f", which goes back to {each.root[0]} at offset {each.root[1]}"
         key = "no key" if each.key is None else f"key {text_or_hex(each.key)!r}"
         text = f"stage {each.stage!r} failed on {place} ({key}): {each.error}: {each.message}"
         line_of("error", text, "bold red")
         say(each.traceback.rstrip(), stderr=True)
     if raised:
+        count = counted(len(raised), "record")
         stages = ", ".join(f"{name} {n:,}" for name, n in Counter(r.stage for r in raised).items())
-        more = f"{len(raised):,} records failed and were undone ({stages}); a run would have "
-        line_of("error", f"{more}stopped at the first", "bold red")
+        text = f"{count} failed, undone ({stages}); a run would have stopped at the first"
+        line_of("error", text, "bold red")

@@ -7,7 +7,7 @@ Invariant: a row is the last value of its key among the records taken so far, nu
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-from streamfn.errors import SerdeError
+from streamfn.errors import SerdeError, StopError
 from streamfn.graph.topology import GlobalTableSpec, Topology
 from streamfn.serde import is_immutable, type_name
 from streamfn.state.keys import key_codec
@@ -47,6 +47,8 @@ class GlobalTable:
         raw = self.new[at] if at in self.new else self.read(at)
         try:
             value = None if raw is None else self._decode(raw)
+        except StopError:  # a schema registry that does not answer: no record is at fault
+            raise
         except Exception as error:  # a serde may be a user's own: what it raises is the reason
             message = (
                 f"global table {self.name!r} holds no {type_name(self.spec.store.value)} for key "
@@ -67,6 +69,8 @@ class GlobalTable:
         """
         try:
             at = self._encode(self._decode_key(key))
+        except StopError:  # a schema registry that does not answer: no record is at fault
+            raise
         except Exception as error:  # a serde may be a user's own: what it raises is the reason
             message = f"key {key[:40]!r} is no {type_name(self.spec.store.key)}; got {error}"
             raise SerdeError(message) from error

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast, get_origin
 
+from streamfn.errors import StopError
 from streamfn.serde import Serde, as_key_serde
 from streamfn.state.keys import key_codec
 from streamfn.windowed import Windowed
@@ -88,6 +89,8 @@ def checked_encode(serde: Serde[Any], where: str) -> Callable[[Any], bytes]:
         try:
             raw = encode(value)
             decode(raw)
+        except StopError:  # a schema registry that does not answer: no value is at fault
+            raise
         except Exception as error:
             got = type(value).__name__
             message = f"{where} takes {name}; got {got} {value!r:.100}; {error}"

@@ -28,13 +28,13 @@ def _may_ask(fn: Callable[..., Any], name: str) -> bool:
         return True
     found = list(dis.get_instructions(code))
     for at, instruction in enumerate(found):
-        named = instruction.argval == name or (
-            isinstance(instruction.argval, tuple) and name in instruction.argval
-        )
-        if not named or instruction.opname in ("MAKE_CELL", "COPY_FREE_VARS"):
+        names: Any = instruction.argval  # later Pythons load two variables at once
+        if not (
+            names == name or (isinstance(names, tuple) and name in names)
+        ) or instruction.opname in ("MAKE_CELL", "COPY_FREE_VARS"):
             continue
         after = found[at + 1] if at + 1 < len(found) else instruction
-        plain = instruction.opname.startswith("LOAD_FAST") and instruction.argval == name
+        plain = instruction.opname.startswith("LOAD_FAST") and names == name
         if not plain or after.opname not in _ATTRIBUTES or after.argval in _ASKED:
             return True
     return False

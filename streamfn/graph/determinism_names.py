@@ -55,7 +55,12 @@ _CLOCKS: Final = {
     f"time.{name}{suffix}"
     for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time")
     for suffix in ("", "_ns")
-} | {"time.clock_gettime", "time.clock_gettime_ns", "posix.times"}
+} | {
+    "time.clock_gettime",
+    "time.clock_gettime_ns",
+    "posix.times",
+    "streamfn.function.state.Context.now_ms",
+}
 _CLOCKS_WITHOUT_ARGUMENTS: Final = {
     "time.localtime": 0,
     "time.gmtime": 0,
@@ -102,10 +107,10 @@ _OUTSIDE: Final = {
 _OUTSIDE_MODULES: Final = {
     "aiohttp", "asyncpg", "boto3", "botocore", "confluent_kafka", "ftplib", "glob", "http.client",
     "httpx", "kafka", "psycopg", "psycopg2", "pymongo", "redis", "requests", "shutil", "smtplib",
-    "socket", "_socket", "sqlalchemy", "sqlite3", "ssl", "subprocess", "_posixsubprocess",
-    "tempfile", "urllib.request", "urllib3",
+    "socket", "_socket", "sqlalchemy", "sqlite3", "_sqlite3", "ssl", "subprocess", "tempfile",
+    "urllib.request", "urllib3",
 }  # fmt: skip
-_OF_PATHS: Final = dict.fromkeys((
+_OF_PATHS: Final[dict[str, Kind]] = dict[str, Kind].fromkeys((
     "exists", "glob", "is_dir", "is_file", "iterdir", "mkdir", "open", "read_bytes", "read_text",
     "rename", "replace", "rglob", "rmdir", "stat", "touch", "unlink", "walk", "write_bytes",
     "write_text",

@@ -95,6 +95,7 @@ class AvroFile:
     def _checked(self, container: Container) -> Generator[Block | None]:
         """Yield what stands between checksums: the head, which is no block, then blocks."""
         block: Block | None = None
+        number = -1
         for number, following in enumerate(container.blocks()):
             if number % 2:
                 block = following
@@ -103,7 +104,7 @@ class AvroFile:
             self.bytes_done = container.done
             yield block
             block = None
-        if block is not None or container.done < 1:
+        if block is not None or number < 0:
             raise self._cut(block)
 
     def _compare(self, check: Block, block: Block | None) -> None:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import groupby, islice
 from pathlib import Path
 from select import select
 from types import TracebackType
@@ -22,8 +23,7 @@ import msgspec
 
 from streamfn.errors import StreamfnError
 from streamfn.graph.plan import Plan, plan
-from streamfn.graph.stores import decode_entry, entry_serde
-from streamfn.graph.topology import PLAIN_KINDS, StoreSpec, Topology
+from streamfn.graph.topology import Topology
 from streamfn.replay.diff_frames import (
     Closed,
     Ended,
@@ -36,7 +36,8 @@ from streamfn.replay.diff_frames import (
     Unread,
     written,
 )
-from streamfn.replay.diff_graph import as_json, graph_of, translations
+from streamfn.replay.diff_graph import graph_of, translations
+from streamfn.replay.diff_versions import state_rows
 from streamfn.replay.feeding import fed_topics
 from streamfn.replay.recording import Inputs
 from streamfn.replay.replay import Replayed, replay
@@ -90,7 +91,7 @@ def work(job: Job, topology: Topology, inputs: Inputs, send: Callable[[bytes], N
             if id(raised) not in outlet.told:
                 send(written(Failing(raised)))
         send(written(Ended(replayed.records, list(replayed.notices))))
-        for frame in state_of(replayed) if job.state else ():
+        for frame in _frames_of_state(replayed) if job.state else ():
             send(written(frame))
         send(written(Closed()))
 
@@ -102,35 +103,12 @@ def _planned(topology: Topology, inputs: Inputs, *, taps: bool) -> Plan:
     return plan(tapped(whole) if taps else whole, widths)
 
 
-def state_of(replayed: Replayed) -> Iterator[Entries]:
-    """Make frames of what all stores hold that people can see."""
-    for store, spec in sorted(replayed.plan.topology.stores.items()):
-        seen, frame = _key_reader(spec), Entries(store, -1, [], [], [])
-        for key, value, partition in replayed.entries(store):
-            shown = seen(key, value)
-            if shown is None:
-                continue
-            if frame.partition != partition or len(frame.keys) >= ENTRIES_MAX:
-                if frame.keys:
-                    yield frame
-                frame = Entries(store, partition, [], [], [])
-            frame.keys.append(key)
-            frame.values.append(value)
-            frame.shown.append(shown)
-        if frame.keys:
-            yield frame
-
-
-def _key_reader(spec: StoreSpec) -> Callable[[bytes, bytes], bytes | None]:
-    """Return what shows an entry's key as JSON; None for what is the operator's own."""
-    seen, decode = decode_entry(spec), entry_serde(spec).decode
-    plain = spec.kind in PLAIN_KINDS
-
-    def read(key: bytes, value: bytes) -> bytes | None:
-        found = seen(key, None if plain else decode(value))
-        return None if found is None else as_json(found[0])
-
-    return read
+def _frames_of_state(replayed: Replayed) -> Iterator[Entries]:
+    """Pack the last state."""
+    for (store, partition), rows in groupby(state_rows(replayed), lambda row: row[:2]):
+        while part := list(islice(rows, ENTRIES_MAX)):
+            _, _, keys, values, shown = zip(*part, strict=True)
+            yield Entries(store, partition, list(keys), list(values), list(shown))
 
 
 # the parent's side

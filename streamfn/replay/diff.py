@@ -19,7 +19,7 @@ from streamfn.replay.diff_children import COMPARING, Tell, quiet, self_check, tw
 from streamfn.replay.diff_frames import translated_effects
 from streamfn.replay.diff_graph import graph_of, translations
 from streamfn.replay.diff_kinds import Comparison, Example, Group, Kind, Options
-from streamfn.replay.diff_versions import StateRow, Versions
+from streamfn.replay.diff_versions import StateRow, Versions, state_rows
 from streamfn.replay.effects import Effects, Raised
 from streamfn.replay.fields import Rules, rules
 from streamfn.replay.files import create_recording, open_recording
@@ -39,6 +39,7 @@ __all__ = [
     "diff_against_run",
     "diff_versions",
     "rules",
+    "state_rows",
 ]
 
 

@@ -129,14 +129,18 @@ class Tally:
         return [self._changed(topic, stage, pair.actual, one) for one in found]
 
     def _alone(self, topic: str, stage: str, row: Row, kind: Kind) -> list[Found]:
+        """A row without another side; a dead letter tells that its stage has raised."""
+        letter = topic == self.graph.dead_letters
+
         def example() -> Example:
-            shown = self._value(topic, row.content.value)
+            shown = _why(row.content.headers) if letter else self._value(topic, row.content.value)
             sides = (shown, ABSENT) if kind == "missing" else (ABSENT, shown)
             return self._example(topic, row, "", *sides)
 
-        hidden = self._mask.hides_row(topic, kind)
-        found = Found(stage, "", kind, topic, row.content.timestamp_ms, example)
-        return [] if hidden else [found]
+        if self._mask.hides_row(topic, kind):
+            return []
+        time_ms = row.content.timestamp_ms
+        return [Found(stage, "", "raised" if letter else kind, topic, time_ms, example)]
 
     def _moved(self, topic: str, stage: str, expected: Row, actual: Row) -> list[Found]:
         def example() -> Example:
@@ -215,7 +219,7 @@ class Tally:
             if path
             else self._mask.hides_row(place, kind)
         )
-        if said[0] == said[1] or hidden:
+        if (said[0] == said[1] and kind == "changed") or hidden:
             self.equal += 1
             return []
         key = None if raised.key is None else self._readers["text"](raised.key)
@@ -321,8 +325,14 @@ def _joined(before: Group | None, group: Group, follows: str, examples: int) -> 
     )
 
 
+def _why(headers: Headers) -> str:
+    """What a dead letter says of its error."""
+    told = {name: value.decode(errors="replace") for name, value in headers}
+    return f"{told.get('streamfn.error', 'failed')}: {told.get('streamfn.message', '')}"
+
+
 def _says(raised: Raised | None) -> object:
-    return ABSENT if raised is None else f"{raised.stage}: {raised.error}: {raised.message}"
+    return ABSENT if raised is None else f"{raised.error}: {raised.message}"
 
 
 def _of_entry(

@@ -5,17 +5,20 @@ blame into the tally. Invariant: what is not compared yet is what one side is ah
 and no more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from streamfn.graph.stores import decode_entry, entry_serde
+from streamfn.graph.topology import PLAIN_KINDS
 from streamfn.replay.diff_blame import Blame
-from streamfn.replay.diff_graph import TAP, Graph, merged
+from streamfn.replay.diff_graph import TAP, Graph, as_json, merged
 from streamfn.replay.diff_kinds import STATE, Comparison, Group, Options
 from streamfn.replay.diff_roots import ByRoot
 from streamfn.replay.diff_rows import Pair, Root
 from streamfn.replay.diff_tally import Found, Mask, Tally, compared_headers
 from streamfn.replay.effects import Effects, Raised
+from streamfn.replay.replay import Replayed
 
 AT_END: Final = 2**62
 """The rank of what has none: it comes last."""
@@ -29,6 +32,17 @@ class StateRow(NamedTuple):
     key: bytes
     value: bytes
     shown: bytes
+
+
+def state_rows(replayed: Replayed) -> Iterator[StateRow]:
+    """Yield what all stores hold that people can see, in order of store, partition and key."""
+    for store, spec in sorted(replayed.plan.topology.stores.items()):
+        seen, decode = decode_entry(spec), entry_serde(spec).decode
+        plain = spec.kind in PLAIN_KINDS
+        for key, value, partition in replayed.entries(store):
+            found = seen(key, None if plain else decode(value))
+            if found is not None:
+                yield StateRow(store, partition, key, value, as_json(found[0]))
 
 
 @dataclass
@@ -57,8 +71,9 @@ class Versions:
         }
         self._topics: dict[str, ByRoot] = {}
         self._sides = (Side(), Side())
-        self._failed: dict[Root, str] = {}
-        """Input records that failed on one side only, and the stage at which they did."""
+        self._failed: dict[Root, tuple[str, str]] = {}
+        """Input records that failed on one side only: at which stage, and how rows that are undone
+        there show."""
         self._told: set[str] = set()
         """Stages of which something else than a failure differs."""
         self.notices = list(_new_and_gone(expected, actual))
@@ -104,8 +119,8 @@ class Versions:
             row = pair.actual or pair.expected
             assert row is not None
             for one in self.tally.compare(topic, pair):
-                if topic == self.graph.dead_letters and row.root and one.kind != "changed":
-                    self._failed[row.root] = one.stage
+                if one.kind == "raised" and row.root:
+                    self._failed[row.root] = one.stage, _undone(pair.expected is None)
                 found.append((row.rank, row.root, one))
         self._assign(found)
 
@@ -123,25 +138,31 @@ class Versions:
                 for difference in self.tally.failure(one, other):
                     found.append((ranks.get(name[0], AT_END), name[0], difference))
                     if difference.kind == "raised":
-                        self._failed[name[0]] = difference.stage
+                        self._failed[name[0]] = difference.stage, _undone(one is None)
         return found
 
     def _assign(self, found: list[tuple[int, Root | None, Found]]) -> None:
-        """Go through differences in order of records, at each upstream stages first."""
+        """Go through differences in order of records, at each upstream stages first.
 
-        def place(item: tuple[int, Root | None, Found]) -> tuple[int, bool, int, str, str]:
-            rank, _, one = item
-            index = self._blame.upstream.index(one.stage)
-            return rank, not self._is_failure(one), index, one.place, one.field
+        Last comes what a failure further on has undone: it says nothing of its own stage.
+        """
+
+        def place(item: tuple[int, Root | None, Found]) -> tuple[int, bool, int, bool, str, str]:
+            rank, root, one = item
+            index, failure = self._blame.upstream.index(one.stage), self._is_failure(one)
+            return rank, bool(self._undone_by(root, one)), index, not failure, one.place, one.field
 
         for rank, root, one in sorted(found, key=place):
-            undone_by = ""
-            if root is not None and one.kind in ("missing", "extra"):
-                undone_by = self._failed.get(root, "")
             if not self._is_failure(one):
                 self._told.add(one.stage)
-            self.tally.add(one, self._blame.follows(one.stage, rank, undone_by))
+            follows = self._blame.follows(one.stage, rank, self._undone_by(root, one))
+            self.tally.add(one, follows)
         self._failed.clear()
+
+    def _undone_by(self, root: Root | None, found: Found) -> str:
+        """The stage whose failure undid a row, if one did."""
+        stage, kind = self._failed.get(root, ("", "")) if root is not None else ("", "")
+        return stage if found.kind == kind and not self._is_failure(found) else ""
 
     def _is_failure(self, found: Found) -> bool:
         return found.kind == "raised" or found.place == self.graph.dead_letters
@@ -203,6 +224,10 @@ class Versions:
             if above:
                 found[stage] = above[0]
         return found
+
+
+def _undone(in_actual: bool) -> str:
+    return "missing" if in_actual else "extra"
 
 
 def _new_and_gone(expected: Graph, actual: Graph) -> Iterable[str]:

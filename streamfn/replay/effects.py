@@ -6,9 +6,12 @@ interval, the number of workers or where chunks end.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from streamfn.record import Headers, TopicPartition
+
+Root: TypeAlias = tuple[TopicPartition, int]
+"""An input record: its partition and offset."""
 
 
 @dataclass(slots=True)
@@ -17,18 +20,18 @@ class Effects:
 
     topic: str
     partition: int
-    first_offset: int
+    first_offset: int = 0
     """The rows' offsets in the replay count on from here."""
-    keys: list[bytes | None]
-    values: list[bytes | None]
-    timestamps: list[int]
-    headers: dict[int, Headers]
+    keys: list[bytes | None] = field(default_factory=list[bytes | None])
+    values: list[bytes | None] = field(default_factory=list[bytes | None])
+    timestamps: list[int] = field(default_factory=list[int])
+    headers: dict[int, Headers] = field(default_factory=dict[int, Headers])
     """Of the rows that have any."""
-    ranks: list[int]
+    ranks: list[int] = field(default_factory=list[int])
     """Of the input record that each row goes back to."""
-    roots: list[tuple[TopicPartition, int]]
-    """Where that record stands: partition and offset."""
-    stages: list[str]
+    roots: list[Root] = field(default_factory=list[Root])
+    """Where that record stands."""
+    stages: list[str] = field(default_factory=list[str])
     """Which stage has made each row."""
 
     def __len__(self) -> int:
@@ -62,7 +65,7 @@ class Raised:
     task: str
     source: TopicPartition
     offset: int
-    root: tuple[TopicPartition, int]
+    root: Root
     """The input record that this one goes back to."""
     key: bytes | None
     error: str

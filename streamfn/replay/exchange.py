@@ -9,18 +9,17 @@ program before the next one came.
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import repeat
-from typing import TypeAlias
+from typing import Final
 
 from streamfn.connectors.log import Committed
 from streamfn.connectors.partitioner import Partitioner
 from streamfn.graph.plan import Plan
 from streamfn.record import Batch, Columns, TopicPartition
-from streamfn.replay.effects import Effects, EffectSink
+from streamfn.replay.effects import Effects, EffectSink, Root
 from streamfn.replay.levels import levels_of
 from streamfn.replay.recording import Chunk
 
-Root: TypeAlias = tuple[TopicPartition, int]
-NOWHERE: Root = (TopicPartition("", -1), -1)
+NOWHERE: Final[Root] = (TopicPartition("", -1), -1)
 
 
 class Exchange:
@@ -72,7 +71,8 @@ class Exchange:
 
     def _down(self, chunk: Chunk) -> Iterator[None]:
         """Level by level: all that a level reads is there when its turn comes."""
-        for self._turn, level in enumerate(self._levels):
+        for turn, level in enumerate(self._levels):
+            self._turn = turn
             self._arrive(batch for batch in chunk if batch.source.topic in level)
             self._deliver(level & self._own)
             if self.arrived:
@@ -134,7 +134,7 @@ class Exchange:
             for partition, rows in self._placed(given, columns, width):
                 into = parts.get(partition)
                 if into is None:
-                    into = parts[partition] = Effects(topic, partition, 0, [], [], [], {}, [], [], [])
+                    into = parts[partition] = Effects(topic, partition)
                 _append(into, columns, rows)
                 makers.setdefault(partition, []).extend(repeat((turn, columns.task), len(rows)))
         for partition, effects in parts.items():

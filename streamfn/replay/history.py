@@ -73,7 +73,7 @@ class EntriesKept:
 
 @dataclass(frozen=True, slots=True)
 class LookupKept:
-    """What a ``Lookup`` parameter was asked, in order, with its answers; a ``Failure`` it raised."""
+    """What a ``Lookup`` parameter was asked, and its answers: a ``Failure`` if it raised."""
 
     asked: list[tuple[Any, Any]]
 

@@ -25,6 +25,8 @@ log_ = logging.getLogger("streamfn")
 
 CHUNK_ROWS: Final = 8_192
 """About how many records a chunk has."""
+CHUNK_BYTES: Final = 32 << 20
+"""And how many bytes, if they are large."""
 SAY_EVERY_S: Final = 10.0
 
 
@@ -63,6 +65,7 @@ class LogInputs:
         Raises:
             LogError: records are deleted before they were read, or the log does not answer.
         """
+
         def passed(count: int) -> None:
             self.passed = count
 
@@ -75,7 +78,9 @@ class LogInputs:
         """Read the partitions of some topics side by side, each in its own order."""
         streams = self._log.read_many(self._ranges(topics))
         return {
-            source: map(self._keep[source.topic], batches) if source.topic in self._keep else batches
+            source: map(self._keep[source.topic], batches)
+            if source.topic in self._keep
+            else batches
             for source, batches in streams.items()
         }
 

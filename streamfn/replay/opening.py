@@ -69,9 +69,7 @@ def opened_inputs(
             live.close()
 
 
-def _of_log(
-    log: Log, wanted: Wanted, topology: Topology, note: Callable[[str], None]
-) -> LogInputs:
+def _of_log(log: Log, wanted: Wanted, topology: Topology, note: Callable[[str], None]) -> LogInputs:
     now_ms = SystemClock().now_ms()
     planned = plan(topology, existing_partitions(topology, log))
     selection = Selection(repartitions=wanted.repartitions)

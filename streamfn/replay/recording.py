@@ -16,9 +16,7 @@ from streamfn.record import Batch
 Chunk: TypeAlias = list[Batch]
 """Batches of several partitions, each with ranks; all of a chunk are above those of the last."""
 
-Role: TypeAlias = Literal[
-    "input", "repartition", "output", "dead_letters", "global_table", "other"
-]
+Role: TypeAlias = Literal["input", "repartition", "output", "dead_letters", "global_table", "other"]
 """What a topic is to the application that was recorded."""
 
 

@@ -21,7 +21,7 @@ from streamfn.engine.worker import Worker
 from streamfn.errors import StageError
 from streamfn.graph.plan import Plan, plan
 from streamfn.graph.stores import decode_entry, encode_key, entry_serde
-from streamfn.graph.topology import Function, Policy, Topology
+from streamfn.graph.topology import Topology
 from streamfn.metrics import Metrics
 from streamfn.record import TopicPartition
 from streamfn.replay.effects import EffectSink, Raised
@@ -29,6 +29,7 @@ from streamfn.replay.event_order import in_order
 from streamfn.replay.exchange import Exchange
 from streamfn.replay.feeding import Feeding
 from streamfn.replay.notices import notices_of
+from streamfn.replay.programs import as_replayed
 from streamfn.replay.recording import Inputs
 from streamfn.replay.replay_log import ReplayLog
 from streamfn.replay.taps import tapped
@@ -99,10 +100,8 @@ def replay(
         sink: takes all outputs, repartition records and dead letters.
         config: ``commit_interval_ms`` and the bounds of memory; nothing else matters here.
         workers: so many workers share the tasks, in one thread.
-        end_to_end: topics of the user's that the program both writes and reads come from itself,
-            not from the recording.
-        repartitions: repartition topics come from the recording, in the order of the live run,
-            where it has them.
+        end_to_end: the user's topics that the program writes and reads come from itself.
+        repartitions: repartition topics come from the recording, in the order of the live run.
         taps: also give what each stage hands on, as topics ``stage:<name>``.
         fail_fast: a record that fails under ``on_error`` fail ends the replay.
         in_memory: keep state in memory rather than in a temporary folder.
@@ -114,12 +113,15 @@ def replay(
         ConfigError: the program reads topics that are not recorded.
         StageError: with ``fail_fast``, a record failed.
     """
-    whole = _as_replayed(topology)
+    whole = as_replayed(topology, inputs.header)
     widths = {topic.name: topic.partitions for topic in inputs.header.topics}
-    planned = plan(tapped(whole) if taps else whole, widths)
     raised: list[Raised] = []
-    noted = None if fail_fast else lambda error: raised.append(_raised(error, exchange))
-    planned = replace(planned, replayed=True, noted=noted)
+
+    def noted(error: StageError) -> None:
+        raised.append(_raised(error, exchange))
+
+    planned = plan(tapped(whole) if taps else whole, widths)
+    planned = replace(planned, replayed=True, noted=None if fail_fast else noted)
     feeding = Feeding(planned, inputs, end_to_end=end_to_end, repartitions=repartitions)
     exchange = Exchange(planned, {**widths, **_widths(planned)}, feeding.fed, sink)
     exchange.committed.update(feeding.positions())
@@ -129,34 +131,20 @@ def replay(
     with ExitStack() as stack:
         calm = stack.enter_context(calm_memory())
         folder = None if in_memory else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        made: list[Worker] = []
-        for member in range(workers):
-            log = ReplayLog(exchange, feeding, member, workers)
-            made.append(_worker(planned, log, config, folder, member, generated=generated))
-        done = Replayed(planned, notices_of(whole, inputs), made, exchange, raised=raised)
+        logs = [ReplayLog(exchange, feeding, member, workers) for member in range(workers)]
+        made = [_worker(planned, log, config, folder, generated=generated) for log in logs]
         for worker in made:
             stack.callback(worker.close, commit=False)
             worker.start()
         _settle(made)
         calm()
+        done = Replayed(planned, notices_of(whole, inputs), made, exchange, raised=raised)
         for chunk in in_order(inputs, planned, feeding.fed):
             for _ in exchange.turns(chunk):
                 _settle(made)
             done.records += sum(map(len, chunk))
             progress(done.records, feeding.total)
         yield done
-
-
-def _as_replayed(topology: Topology) -> Topology:
-    """The program without feeds and without second tries: a pure function fails again."""
-    nodes = {
-        name: replace(node, policy=replace(node.policy, retries=0))
-        if isinstance(node, Function)
-        else node
-        for name, node in topology.nodes.items()
-    }
-    policy = Policy(topology.policy.on_error, 0, 0)
-    return replace(topology, nodes=nodes, feeds=(), policy=policy)
 
 
 def _widths(planned: Plan) -> dict[str, int]:
@@ -174,16 +162,14 @@ def _changelogs(planned: Plan) -> list[TopicPartition]:
 
 
 def _worker(
-    planned: Plan, log: ReplayLog, config: Config, folder: Path | None, member: int,
-    *, generated: bool,
-) -> Worker:  # fmt: skip
-    clock, random = SystemClock(), CountingRandom(member << 32)
+    planned: Plan, log: ReplayLog, config: Config, folder: Path | None, *, generated: bool
+) -> Worker:
+    """A worker of the engine as it is; each has a state folder of its own, or none."""
+    clock, random = SystemClock(), CountingRandom(log.member << 32)
     homes: FolderHomes | MemoryHomes = MemoryHomes()
     if folder is not None:
-        directory = StateDirectory(
-            folder / f"worker-{member}", planned.application, clock=clock, random=random
-        )
-        homes = FolderHomes(directory)
+        own = folder / f"worker-{log.member}"
+        homes = FolderHomes(StateDirectory(own, planned.application, clock=clock, random=random))
     return Worker(
         planned, log, homes, clock, random, config,
         partition_of=Partitioner().partition_of, generated=generated,

@@ -22,7 +22,7 @@ class ReplayLog:
 
     def __init__(self, exchange: Exchange, feeding: Feeding, member: int, members: int) -> None:
         self._exchange, self._feeding = exchange, feeding
-        self._member, self._members = member, members
+        self.member, self._members = member, members
         self._listener: Listener | None = None
         self._tokens: list[int] = []
         self._told = False
@@ -34,7 +34,7 @@ class ReplayLog:
     def join(self, group: str, tokens: int, listener: Listener) -> None:
         """Have every ``members``-th token assigned by the first ``poll``."""
         self._listener, self._told = listener, False
-        self._tokens = list(range(self._member, tokens, self._members))
+        self._tokens = list(range(self.member, tokens, self._members))
 
     def leave(self) -> None:
         """Leave; whoever replays goes on or ends as a whole."""

@@ -29,7 +29,7 @@ from streamfn.replay.history import (
     copied,
     failure_of,
 )
-from streamfn.replay.parameters import entry_key, value_kept
+from streamfn.replay.injected import entry_key, value_kept
 from streamfn.serde import is_immutable
 from streamfn.state.levels import Levels
 from streamfn.state.memory import MemoryStore
@@ -105,7 +105,7 @@ def _entries(parameter: Parameter, spec: StoreSpec, kept: EntriesKept) -> Any:
     )  # fmt: skip
     for key, value in kept.entries.items():
         levels.put(key_of(key), value)
-    if spec.kind == "map":
+    if parameter.kind == "map":
         made = KeptMap(levels, get_args(spec.key)[1])
         made.under(b"")
         made._end = None

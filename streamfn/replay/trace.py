@@ -250,7 +250,7 @@ def why_gone(found: Found) -> str:
     return {
         "": "it is",
         "topic": f"there is no topic {source.topic!r}",
-        "partition": f"topic {source.topic!r} has {found.end} partitions",
+        "partition": f"topic {source.topic!r} has no partition {source.partition}",
         "trimmed": f"{source} begins at offset {found.first} now",
         "end": f"{source} {ends}",
         "open": "a transaction is open there",

@@ -42,6 +42,7 @@ from streamfn.graph.topology import (
 from streamfn.replay.history import (
     WHOLE_MAX,
     Call,
+    EntriesKept,
     History,
     Outcome,
     Place,
@@ -49,7 +50,7 @@ from streamfn.replay.history import (
     copied,
     failure_of,
 )
-from streamfn.replay.parameters import Injected
+from streamfn.replay.injected import Injected
 
 Fn: TypeAlias = Callable[..., Any]
 
@@ -83,7 +84,7 @@ def watched(
     if made is None:
         message = (
             f"stage {stage!r} ({node.what}) calls no function of yours; got its name; name one of "
-            f"{', '.join(_names(topology))}"
+            f"{', '.join(stages_to_watch(topology))}"
         )
         raise ConfigError(message)
     nodes: dict[str, AnyNode] = {}
@@ -104,7 +105,7 @@ def stage_named(topology: Topology, stage: str) -> AnyNode:
     found = topology.nodes.get(stage)
     if found is not None:
         return found
-    names = _names(topology)
+    names = stages_to_watch(topology)
     near = difflib.get_close_matches(stage, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "name one of them"
     message = (
@@ -122,7 +123,7 @@ def key_type(topology: Topology, stage: str) -> object:
     return first.topic.key.type if isinstance(first, Source) else first.key
 
 
-def _names(topology: Topology) -> list[str]:
+def stages_to_watch(topology: Topology) -> list[str]:
     """The stages that can be watched."""
     probe = History("", lambda key: False)
     return [name for name, node in topology.nodes.items() if _with_stand_ins(node, probe)]
@@ -175,9 +176,7 @@ def _function(node: Function, history: History) -> Function:
 
 
 def _timer(timer: Timer, history: History) -> Timer:
-    fn = _Injecting(
-        history, timer.fn, timer.parameters, spread=timer.generator, timer=timer.name
-    )
+    fn = _Injecting(history, timer.fn, timer.parameters, spread=timer.generator, timer=timer.name)
     return replace(timer, fn=fn, parameters=_with_context(timer.parameters))
 
 
@@ -279,13 +278,15 @@ class _Injecting:
         wanted, out = self._history.wanted, call.outcome
         if any(wanted(each.key) for each in (*out.sent, *out.answers)):
             return True
-        for name, before in call.before.items():
-            held: dict[Any, Any] = getattr(before, "entries", {})
-            after: dict[Any, Any] = getattr(out.after.get(name), "entries", {})
-            keys = [key for key in {**held, **after} if wanted(key)]
+        for parameter in self._parameters:
+            before, after = call.before[parameter.name], out.after.get(parameter.name)
+            held = before.entries if isinstance(before, EntriesKept) else {}
+            left = after.entries if isinstance(after, EntriesKept) else {}
+            of_map = parameter.store is not None and parameter.store.kind == "map"
+            keys = [key for key in {**held, **left} if wanted(key[0] if of_map else key)]
             if out.raised is not None and keys:
                 return True
-            if any(held.get(key, self) != after.get(key, self) for key in keys):
+            if any(held.get(key, self) != left.get(key, self) for key in keys):
                 return True
         return False
 
@@ -382,6 +383,4 @@ def _place_in(task: Task, key: Any, time_ms: int | None) -> Place:
         return Place(key, at_ms, "", task.partition, -1)
     at_ms = cursor.raw[2] if time_ms is None else time_ms
     topic, partition = cursor.source
-    return Place(
-        key, at_ms, topic, partition, cursor.offset, cursor.headers, cursor.root
-    )
+    return Place(key, at_ms, topic, partition, cursor.offset, cursor.headers, cursor.root)

@@ -206,9 +206,13 @@ class TestDriver:
         by_partition = [list(group) for _, group in groupby(found, lambda each: each.partition)]
         return list(merge(*by_partition, key=lambda record: record.timestamp_ms))
 
+    def read_raw(self, topic: str) -> list[Record[bytes | None, bytes | None]]:
+        """Return the records of a topic that were not read before, as bytes, by partition."""
+        return list(self._records(topic, bytes, bytes))
+
     def dead_letters(self) -> list[Record[bytes | None, bytes | None]]:
         """Return the dead letters that were not read before; headers say where and why."""
-        return list(self._records(self._worker.plan.dead_letter_topic, bytes, bytes))
+        return self.read_raw(self._worker.plan.dead_letter_topic)
 
     def _records(
         self, topic: str, key: Callable[[bytes], Any], value: Callable[[bytes], Any]

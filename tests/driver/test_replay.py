@@ -37,13 +37,17 @@ MANNERS: Final[tuple[dict[str, Any], ...]] = (
 )
 
 
-def outcome_of(app: sf.App, records: list[Placed], widths: dict[str, int], **manner: Any) -> Outcome:
+def outcome_of(
+    app: sf.App, records: list[Placed], widths: dict[str, int], **manner: Any
+) -> Outcome:
     """Replay in one manner."""
     inputs = MemoryInputs(records, widths, rows_max=manner.pop("rows_max", 7))
     return replayed(app, inputs, **manner)
 
 
-def driven(app: sf.App, records: list[Placed], topics: list[str]) -> dict[TopicPartition, list[Answer]]:
+def driven(
+    app: sf.App, records: list[Placed], topics: list[str]
+) -> dict[TopicPartition, list[Answer]]:
     """What the test driver gives, one record after the other."""
     found: dict[TopicPartition, list[Answer]] = {}
     with TestDriver(app) as driver:
@@ -53,7 +57,7 @@ def driven(app: sf.App, records: list[Placed], topics: list[str]) -> dict[TopicP
                 headers=each.headers, partition=each.source.partition,
             )  # fmt: skip
         for topic in topics:
-            for raw in driver._records(topic, bytes, bytes):
+            for raw in driver.read_raw(topic):
                 source = TopicPartition(topic, raw.partition)
                 answer = (raw.key, raw.value, raw.timestamp_ms, raw.headers)
                 found.setdefault(source, []).append(answer)
@@ -252,3 +256,63 @@ def test_missing_topic_is_named() -> None:
     app = program(min(FAMILIES), WIDTH, 0).app
     with pytest.raises(ConfigError, match="topic 'left', which the program reads, is not in mem"):
         replayed(app, MemoryInputs([], {"other": 1}))
+
+
+def test_event_time_decides_the_order() -> None:
+    """Where values say when something happened, that is the order, as in a live merge."""
+
+    def app() -> sf.App:
+        made = sf.App("event-time")
+        rates = made.topic("rates", key=str, value=int, partitions=1, timestamp=lambda v: v)
+        sales = made.topic("sales", key=str, value=int, partitions=1, timestamp=lambda v: v)
+        out = made.topic("out", key=str, value=str)
+        table = made.table(rates)
+        joined = made.stream(sales).left_join(table, lambda sale, rate: f"{sale}@{rate}", value=str)
+        joined.to(out)
+        return made
+
+    # written one topic after the other, long after it happened
+    sent = [("sales", b"k", str(at).encode(), 9_000 + at) for at in (10, 20, 30)]
+    sent += [("rates", b"k", str(at).encode(), 8_000 + at) for at in (5, 15, 25)]
+    found = outcome_of(app(), placed(sent, 1), {"rates": 1, "sales": 1})
+    answers = [value for _, value, _, _ in found.rows[TopicPartition("out", 0)]]
+    assert answers == [b"10@5", b"20@15", b"30@25"]
+
+
+def test_global_tables_are_whole_and_said() -> None:
+    """A global table is read before the first record, whatever its times, and it is said."""
+    app = sf.App("lookup")
+    names = app.topic("names", key=str, value=str, partitions=2)
+    codes = app.topic("codes", key=str, value=str, partitions=1)
+    out = app.topic("out", key=str, value=str)
+    known = app.global_table(names)
+
+    @app.function(codes, to=out)
+    def name(code: str, table: sf.Lookup[str, str] = known) -> str:
+        """Looks a code up."""
+        return table.get(code) or "?"
+
+    sent = [("names", b"a", b"Ann", 99_000), ("names", b"b", b"Bob", 99_000)]
+    records = placed(sent, 2) + placed([("codes", b"1", b"a", 5), ("codes", b"1", b"z", 6)], 1)
+    found = outcome_of(app, records, {"names": 2, "codes": 1})
+    assert [v for _, v, _, _ in found.rows[TopicPartition("out", 0)]] == [b"Ann", b"?"]
+    assert any("global tables" in notice for notice in found.notices)
+
+
+def test_taps_show_what_each_stage_hands_on() -> None:
+    """A tap is a topic of its own; the program's answers are the same with taps."""
+    records = lines(40)
+    plain = outcome_of(wide_app(), records, {"lines": WIDTH})
+    tapped = outcome_of(wide_app(), records, {"lines": WIDTH}, taps=True)
+    seen = {source.topic for source in tapped.rows if source.topic.startswith("stage:")}
+    assert seen == {"stage:lines-by-1", "stage:lines-flat_map_values-split"}
+    assert {s: r for s, r in tapped.rows.items() if not s.topic.startswith("stage:")} == plain.rows
+    assert tapped.entries == plain.entries
+
+
+def test_clock_on_the_wall_is_said() -> None:
+    """Timers of the wall clock and a sample are notices."""
+    inputs = MemoryInputs(lines(5), {"lines": WIDTH}, sample="1 % of the keys")
+    notices = " ".join(replayed(wide_app(), inputs).notices)
+    assert "timers of the wall clock (count) fire by the records' time" in notices
+    assert "the recording is a sample: 1 % of the keys" in notices

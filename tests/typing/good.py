@@ -5,7 +5,8 @@ Only read by mypy and pyright, never run.
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import assert_type
+from pathlib import Path
+from typing import Any, assert_type
 
 import msgspec
 
@@ -48,6 +49,23 @@ assert_type(maybe, sf.Topic[str, int | None])
 assert_type(lists, sf.Topic[str, list[int]])
 assert_type(pairs, sf.Topic[tuple[str, str], Flight])
 assert_type(texts, sf.Topic[str, bytes])
+
+registry = sf.SchemaRegistry("mock://types", compatibility="FULL")
+by_type = sf.avro(Flight, registry=registry, subject="record", namespace="air")
+by_schema = sf.avro({"type": "string"}, type=str)
+in_avro = app.topic("in-avro", key=sf.avro(str), value=by_type)
+optional = app.topic("optional", key=sf.avro(str), value=sf.avro(Flight | None))
+assert_type(by_type, sf.Serde[Flight])
+assert_type(by_schema, sf.Serde[str])
+assert_type(in_avro, sf.Topic[str, Flight])
+assert_type(optional, sf.Topic[str, Flight | None])
+
+
+def of_files() -> None:
+    """Schemas that would have to be there."""
+    assert_type(sf.avro("flight.avsc", type=Flight, register=False), sf.Serde[Flight])
+    assert_type(sf.avro(Path("flight.avsc")), sf.Serde[Any])
+
 
 departures = app.stream(flights)
 weather_table = app.table(weather)

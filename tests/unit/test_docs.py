@@ -17,7 +17,7 @@ import pytest
 
 from streamfn.cli.errors import EXIT_CODES
 from streamfn.metrics import Metrics
-from tests.pages import PAGES, ROOT, Block, blocks, check_session, play
+from tests.pages import PAGES, PLUGIN, ROOT, Block, blocks, check_session, play
 
 LOG_CALLS: Final = ("info", "warning", "error", "exception", "critical")
 LOGGERS: Final = ("log", "log_", "LOGGER")
@@ -31,7 +31,7 @@ def test_page(page: str, tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test.name],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+            env={**os.environ, **PLUGIN, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
             capture_output=True,
             text=True,
             check=False,

@@ -172,7 +172,7 @@ def compile_answers(compiler: "Compiler", node: ForeignKeyJoin, form: KeyForm, p
         return nothing  # a changed row asks anew; its answer comes back here
     source = compiler.scope.subtopology.nodes[node.parents[1]]
     left_row = compiler_getter(compiler, source.name, form)
-    hash_of, then = value_hash(source.value), compiler.children(node, form)
+    hash_of, then = value_hash(plain_type(source.value)), compiler.children(node, form)
     (result,) = compiler.scope.subtopology.children(node.name)
     result_row = compiler_getter(compiler, result.name, form)
     fn, takes_key, key_of, inner = node.fn, node.takes_key, to_object(form), node.kind == "inner"

@@ -31,8 +31,8 @@ def entry_key(parameter: Parameter) -> Callable[[Any], bytes]:
     """Return what turns a key of a map or store into bytes: they give the order of the entries."""
     spec = parameter.store
     assert spec is not None, "only what has a store has entries"
-    if spec.kind == "map":
-        encode: Callable[[Any], bytes] = key_codec(get_args(spec.key)[1]).encode
+    if parameter.kind == "map":
+        encode: Callable[[Any], bytes] = key_codec(get_args(spec.key)[1]).component.encode
         return encode
     return encode_key(spec)
 
