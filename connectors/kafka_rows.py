@@ -73,8 +73,8 @@ def produce(
         stamps,
     ]
     if columns.headers:
-        listed = {row: list(given) for row, given in columns.headers.items()}
-        arguments.append(map(listed.get, range(start, count)))
+        given = map(columns.headers.get, range(start, count), repeat(()))
+        arguments.append(map(list, given))
     try:
         EXHAUST(map(producer.produce, *arguments))
     except BufferError:

@@ -65,8 +65,8 @@ class Columns:
     headers: dict[int, Headers]
     origins: tuple[TopicPartition, ...] = ()
     """Given: every key is one that was read, unchanged, from one of these partitions."""
-    causes: list[int] = field(default_factory=list[int])
-    """If outputs are traced: the row of the input batch that each of them is made of."""
+    left: list[int] = field(default_factory=list[int])
+    """If outputs are traced: how many rows of the slice of the input were still to come."""
     stages: list[str] = field(default_factory=list[str])
     """If outputs are traced: which stage has made each of them."""
     ranks: list[int] = field(default_factory=list[int])
@@ -100,7 +100,7 @@ class Columns:
             for row in range(length, len(self.keys)):
                 self.headers.pop(row, None)
         del self.keys[length:], self.values[length:], self.timestamps[length:]
-        del self.causes[length:], self.stages[length:]
+        del self.left[length:], self.stages[length:]
 
     def clear(self) -> None:
         """Drop all rows."""
@@ -108,7 +108,7 @@ class Columns:
         self.values.clear()
         self.timestamps.clear()
         self.headers.clear()
-        self.causes.clear()
+        self.left.clear()
         self.stages.clear()
         self.ranks.clear()
         self.settled = 0

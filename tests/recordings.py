@@ -84,10 +84,8 @@ def rows_of(chunk: Chunk) -> list[tuple[int, Row]]:
     for batch in chunk:
         assert batch.ranks is not None
         headers = batch.headers or [()] * len(batch)
-        rows = zip(
-            batch.offsets, batch.timestamps, batch.keys, batch.values, headers, strict=True
-        )
-        found += zip(batch.ranks, (Row(*batch.source, *row) for row in rows), strict=True)
+        rows = zip(batch.offsets, batch.timestamps, batch.keys, batch.values, headers, strict=True)
+        found += zip(batch.ranks, (Row._make((*batch.source, *row)) for row in rows), strict=True)
     return sorted(found)
 
 

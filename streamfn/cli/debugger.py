@@ -38,6 +38,7 @@ from streamfn.replay.watching import key_type, stage_named, watched
 from streamfn.windowed import Windowed
 
 NEAR_SHOWN: Final = 5
+_WINDOWED: Any = Windowed
 
 
 def debug(
@@ -50,39 +51,81 @@ def debug(
     interactive: bool = False,
     commands: IO[str] | None = None,
     console: Console | None = None,
+    **manner: Any,
+) -> int:
+    """Replay, then show the history of a key at a stage, or debug it; return the exit code.
+
+    ``manner`` goes to ``key_history``, the others to ``examine``.
+    """
+    history = key_history(topology, inputs, stage=stage, key=key, **manner)
+    return examine(history, at=at, interactive=interactive, commands=commands, console=console)
+
+
+def key_history(
+    topology: Topology,
+    inputs: Inputs,
+    *,
+    stage: str,
+    key: str,
     config: Config | None = None,
     end_to_end: bool = False,
     repartitions: bool = False,
-) -> int:
-    """Replay, then show the history of a key at a stage, or debug it; return the exit code.
+) -> History:
+    """Replay, and return the calls of a stage for a key; the inputs can be closed then.
 
     Args:
         topology: the program.
         inputs: what it is replayed on.
         stage: one with functions of the user's own.
         key: as plain text or JSON.
-        at: begin at the first call for a record of that time in ms, or later.
-        interactive: stop in each call; else a table is printed.
-        commands: where the session reads what to do; None: stdin.
-        console: where all is printed; stdout.
         config: as of ``replay``.
         end_to_end: as of ``replay``.
         repartitions: as of ``replay``.
 
     Raises:
         ConfigError: there is no such stage, or it was never called for the key.
+        SerdeError: the text can be no key of the stage.
     """
-    console = console or answers()
     program, history = watched(topology, stage, wanted(key, key_type(topology, stage)))
-    for notice in _fill(
-        program, inputs, history, stage, config, end_to_end=end_to_end, repartitions=repartitions
-    ):
+    # A step's stand-in finds its record on the stack, where generated code has other names.
+    generated = isinstance(stage_named(program, stage), Function)
+    with (
+        Progress(program.application, inputs.total) as bar,
+        replay(
+            program, inputs, _Unheard(), config=config, end_to_end=end_to_end,
+            repartitions=repartitions, generated=generated,
+            progress=lambda done, total: bar.show(done, total=total),
+        ) as done,
+    ):  # fmt: skip
+        history.undo(done.raised)
+    for notice in done.notices:
         line_of("note", notice, "yellow")
     if not history.made:
         raise ConfigError(_never(history, key))
     if history.dropped:
         text = f"the last {len(history):,} of {history.made:,} calls are kept"
         line_of("note", text, "yellow")
+    return history
+
+
+def examine(
+    history: History,
+    *,
+    at: int | None = None,
+    interactive: bool = False,
+    commands: IO[str] | None = None,
+    console: Console | None = None,
+) -> int:
+    """Show a history, or debug its calls; return the exit code.
+
+    Args:
+        history: at least one call.
+        at: begin at the first call for a record of that time in ms, or later.
+        interactive: stop in each call; else a table is printed.
+        commands: where the session reads what to do; None: stdin.
+        console: where all is printed; stdout.
+    """
+    console = console or answers()
     if not interactive:
         console.print(history_table(history))
         return 0
@@ -112,7 +155,10 @@ def wanted(text: str, kind: object) -> Callable[[Any], bool]:
 
 
 def _inner(key: Any) -> Any:
-    return key.key if type(key) is Windowed else key
+    if type(key) is not _WINDOWED:
+        return key
+    found: Any = key.key
+    return found
 
 
 class _Unheard:
@@ -120,24 +166,6 @@ class _Unheard:
 
     def effects(self, found: list[Effects]) -> None:
         """Take what one chunk has made."""
-
-
-def _fill(
-    program: Topology, inputs: Inputs, history: History, stage: str, config: Config | None,
-    *, end_to_end: bool, repartitions: bool,
-) -> tuple[str, ...]:  # fmt: skip
-    # A step's stand-in finds its record on the stack, where generated code has other names.
-    generated = isinstance(stage_named(program, stage), Function)
-    with (
-        Progress(program.application, inputs.total) as bar,
-        replay(
-            program, inputs, _Unheard(), config=config, end_to_end=end_to_end,
-            repartitions=repartitions, generated=generated,
-            progress=lambda done, total: bar.show(done, total=total),
-        ) as done,
-    ):  # fmt: skip
-        history.undo(done.raised)
-        return done.notices
 
 
 def _never(history: History, key: str) -> str:

@@ -321,7 +321,7 @@ class Stopping(Moving, Pdb):
             return False
         above, through_ours = frame.f_back, False
         while above is not None and above.f_code is not at_once.__code__:
-            ours = self.is_skipped_module(above.f_globals.get("__name__"))
+            ours = self.is_skipped_module(above.f_globals.get("__name__") or "")
             if through_ours and not ours:
                 return False
             through_ours |= ours

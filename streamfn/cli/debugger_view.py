@@ -34,6 +34,7 @@ ENTRIES_SHOWN: Final = 20
 NEW: Final = "(new)"
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _EXACT: Final = Rules()
+_OUTGOING: Any = Outgoing
 
 
 def text_of(value: Any, width: int = 0) -> str:
@@ -157,8 +158,8 @@ def _raised_text(failure: Failure) -> str:
 
 
 def _sent_text(answer: Any, width: int) -> str:
-    if isinstance(answer, Outgoing):
-        sent: Outgoing[Any, Any] = answer
+    if type(answer) is _OUTGOING:
+        sent: Any = answer
         return f"to {sent.topic}  {key_text(sent.key)}  {text_of(sent.value, width)}"
     return text_of(answer, width)
 

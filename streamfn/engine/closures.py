@@ -281,11 +281,11 @@ class Compiler:
         """Where outputs are traced, note which record and stage each of them is of."""
         if not self.scope.traced:
             return send
-        causes, stages, cursor = columns.causes, columns.stages, self.scope.cursor
+        left, stages, cursor = columns.left, columns.stages, self.scope.cursor
 
         def run(key: Any, value: Any, timestamp: int) -> None:
             send(key, value, timestamp)
-            causes.append(cursor.index)
+            left.append(cursor.left())
             stages.append(stage)
 
         return run

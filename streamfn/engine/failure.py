@@ -199,7 +199,7 @@ class Failures:
         letters = self._scope.output(self._plan.dead_letter_topic)
         letters.add(key, value, timestamp, headers)
         if self._scope.traced:
-            letters.causes.append(self._scope.cursor.index)
+            letters.left.append(self._scope.cursor.left())
             letters.stages.append(stage)
         self._scope.metrics.dead_letters += 1
 

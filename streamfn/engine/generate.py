@@ -288,9 +288,9 @@ class Chain:
         times = self.name("times", columns.timestamps.append)
         effect = f"{keys}({sent}); {values}({data}); {times}({self.time})"
         if self.scope.traced:
-            causes, cursor = self.name("causes", columns.causes.append), self.scope.cursor
+            left, cursor = self.name("left", columns.left.append), self.scope.cursor
             stages = self.name("stages", columns.stages.append)
-            effect += f"; {causes}({self.name('cursor', cursor)}.index); {stages}({by!r})"
+            effect += f"; {left}({self.name('cursor', cursor)}.left()); {stages}({by!r})"
         if drops_null_keys:
             drop = self.name("drop", self.scope.metrics.drop)
             self.effects.append(f"if {sent} is None: {drop}('null key', {self.stage!r})")

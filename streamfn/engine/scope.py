@@ -9,7 +9,6 @@ lives outside these two.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import length_hint
 from typing import Any, TypeAlias
 
 from streamfn.chance import root_text
@@ -39,12 +38,13 @@ class Cursor:
     So the hot loop counts nothing, and yet a failing record knows its offset.
     """
 
-    __slots__ = ("_batch", "_highest", "_seen", "_stop", "_values", "source")
+    __slots__ = ("_batch", "_highest", "_seen", "_stop", "left", "source")
 
     def __init__(self) -> None:
         self.source = NO_SOURCE
         self._batch: Batch | None = None
-        self._values: Iterator[Any] = iter(())
+        self.left: Callable[[], int] = iter(()).__length_hint__
+        """How many rows of the slice are still to come; it costs next to nothing."""
         self._stop = self._seen = 0
         self._highest = -1
 
@@ -57,8 +57,9 @@ class Cursor:
             timestamps = timestamps[start:stop]
         self.source, self._batch, self._stop = batch.source, batch, stop
         self._seen, self._highest = start, -1
-        self._values = iter(values)
-        return zip(keys, self._values, timestamps, strict=False)
+        rows = iter(values)
+        self.left = rows.__length_hint__
+        return zip(keys, rows, timestamps, strict=False)
 
     def leave(self) -> None:
         """No record is being processed (a timer runs)."""
@@ -67,7 +68,12 @@ class Cursor:
     @property
     def index(self) -> int:
         """The current row of the batch."""
-        return self._stop - length_hint(self._values) - 1
+        return self._stop - self.left() - 1
+
+    @property
+    def last(self) -> int:
+        """The last row of the slice."""
+        return self._stop - 1
 
     @property
     def offset(self) -> int:

@@ -121,7 +121,9 @@ def attribute(base: Any, name: str) -> Any:
         found = found.fget if isinstance(found, property) else found
         if isinstance(found, FunctionType):
             return Method(found, base)
-        return NOTHING if hasattr(type(found), "__set__") else found  # each instance has its own
+        return (
+            NOTHING if hasattr(cast(Any, type(found)), "__set__") else found
+        )  # each instance has its own
     if not isinstance(base, ModuleType | type):
         found = inspect.getattr_static(cast(Any, type(base)), name, NOTHING)
         if isinstance(found, property):

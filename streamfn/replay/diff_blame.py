@@ -81,10 +81,14 @@ class Blame:
         """
         if rank != self._rank:
             self._rank, self._here = rank, {}
+        if undone_by:
+            found = self._here.get(undone_by) or undone_by
+            self._here.setdefault(stage, found)
+            self._first.setdefault(stage, found)
+            return found
         if stage in self._here:
             return self._here[stage]
-        found = undone_by if undone_by != stage else ""
-        found = found or self._from_upstream(stage)
+        found = self._from_upstream(stage)
         self._here[stage] = found
         self._first.setdefault(stage, found)
         if not found:

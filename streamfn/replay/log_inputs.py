@@ -114,7 +114,7 @@ class Lane:
         self._place, self._lanes, self._keep = place, lanes, keep.get(source.topic)
         self._loaded: deque[tuple[Batch, list[int]]] = deque()
         self._highest_ms: int | None = None
-        self.rows = 0
+        self.rows = self._bytes = 0
         self.passed = 0
         """Offsets of the range that were read."""
         self.at_end = False
@@ -123,6 +123,10 @@ class Lane:
     def ready(self) -> bool:
         """True if it is known what comes next from here."""
         return self.at_end or self.rows > 0
+
+    def wants(self, rows_max: int, bytes_max: int) -> bool:
+        """True if more is to be loaded, as little is here."""
+        return not self.at_end and self.rows < rows_max and self._bytes < bytes_max
 
     def load(self) -> bool:
         """Take the next batch; False if nothing has come for now."""
@@ -136,6 +140,7 @@ class Lane:
         if len(batch):
             self._loaded.append((batch, self._orders(batch.timestamps)))
             self.rows += len(batch)
+            self._bytes += size_of(batch)
         return came
 
     def _orders(self, timestamps: Sequence[int]) -> list[int]:
@@ -159,12 +164,15 @@ class Lane:
             if stop < len(orders):
                 if stop:
                     self._loaded[0] = rows(batch, stop, len(orders)), orders[stop:]
-                    self.rows -= stop
-                    yield rows(batch, 0, stop), orders[:stop]
+                    yield self._taken(rows(batch, 0, stop)), orders[:stop]
                 return
             self._loaded.popleft()
-            self.rows -= stop
-            yield batch, orders
+            yield self._taken(batch), orders
+
+    def _taken(self, batch: Batch) -> Batch:
+        self.rows -= len(batch)
+        self._bytes -= size_of(batch)
+        return batch
 
 
 def lanes_of(
@@ -183,10 +191,11 @@ def merged(
     lanes: list[Lane], clock: Clock, passed: Callable[[int], None] = lambda count: None
 ) -> Iterator[Chunk]:
     """Merge partitions by the timestamps at their heads; ``passed`` is told of offsets read."""
-    rank, least = 0, max(1, CHUNK_ROWS // max(1, len(lanes)))
+    rank, count = 0, max(1, len(lanes))
+    enough = max(1, CHUNK_ROWS // count), CHUNK_BYTES // count
     patience = Patience(clock)
     while True:
-        ready = _load(lanes, least)
+        ready = _load(lanes, *enough)
         count = sum(lane.passed for lane in lanes)
         passed(count)
         patience.look([lane for lane in lanes if not lane.ready], count)
@@ -199,10 +208,10 @@ def merged(
         yield chunk
 
 
-def _load(lanes: list[Lane], least: int) -> bool:
+def _load(lanes: list[Lane], rows_max: int, bytes_max: int) -> bool:
     """Have each partition load some records; True when the horizon is known."""
     for lane in lanes:
-        while not lane.at_end and lane.rows < least and lane.load():
+        while lane.wants(rows_max, bytes_max) and lane.load():
             continue
     return all(lane.ready for lane in lanes)
 
@@ -248,6 +257,11 @@ def rows(batch: Batch, start: int, stop: int) -> Batch:
         batch.timestamps[start:stop], batch.offsets[start:stop], end,
         batch.headers[start:stop] if batch.headers else None,
     )  # fmt: skip
+
+
+def size_of(batch: Batch) -> int:
+    """Count the bytes of a batch's values, which tell how much it is."""
+    return sum(map(len, filter(None, batch.values)))
 
 
 class Patience:

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from streamfn.testing.driver import TestDriver
     from streamfn.testing.plugin import MakeDriver
-    from streamfn.testing.replaying import Replay, ReplayResult
+    from streamfn.testing.replaying import Replay
+    from streamfn.testing.result import ReplayResult
 
 __all__ = ["MakeDriver", "Replay", "ReplayResult", "TestDriver"]
 
 _HOMES = {
     "MakeDriver": "plugin",
     "Replay": "replaying",
-    "ReplayResult": "replaying",
+    "ReplayResult": "result",
     "TestDriver": "driver",
 }
 

@@ -7,7 +7,7 @@ difference; a record that is lacking costs one difference, however many follow i
 
 import json
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -301,8 +301,3 @@ def explain_records(
     head = f"records differ: {summary(found) or 'in their types only'}"
     head += f" (expected {len(expected):,}, got {len(actual):,})"
     return [head, *explained(found, left, right, noun="record")]
-
-
-def all_records(values: Iterable[object]) -> bool:
-    """Tell whether there is nothing but records."""
-    return all(isinstance(value, Record) for value in values)

@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE: no assertion of ours is for a user's eyes.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,14 +105,18 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
     """Say in which fields two lists of records differ."""
     if op != "==" or not isinstance(left, list) or not isinstance(right, list):
         return None
-    both = [cast("list[object]", left), cast("list[object]", right)]
-    if "streamfn.record" not in sys.modules or not any(both):
+    both = [*cast("list[object]", left), *cast("list[object]", right)]
+    if "streamfn.record" not in sys.modules or not both:
         return None
-    from streamfn.testing.explain import all_records, explain_records
+    from streamfn.record import Record
 
-    if not all(all_records(side) for side in both):
+    if not all(isinstance(each, Record) for each in both):
         return None
-    return explain_records(cast("list[Any]", left), cast("list[Any]", right))
+    from streamfn.testing.explain import explain_records
+
+    return explain_records(
+        cast("list[Record[Any, Any]]", left), cast("list[Record[Any, Any]]", right)
+    )
 
 
 # what becomes of snapshots
@@ -123,9 +127,11 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Any:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note tests that passed."""
-    report: pytest.TestReport = yield
+    report = yield
     if report.when == "call" and report.passed:
         item.config.stash[SESSION].passed.add(item.nodeid)
     return report

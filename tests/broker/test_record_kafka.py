@@ -1,6 +1,7 @@
-"""Recordings from a real Kafka: what is read, state at a live boundary, and that nothing changes."""
+"""Recordings from a real Kafka: what is read, state at a live boundary, that nothing changes."""
 
 import json
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -88,7 +89,7 @@ def test_state_of_a_running_application(broker: Address, name: str, tmp_path: Pa
         workers = world.start("one"), world.start("two")
         copies: list[tuple[dict[TopicPartition, int], dict[tuple[int, str], Any]]] = []
         with world.feeder(rate=1_500, words=words):
-            world.wait_running(4, *workers)
+            world.wait_running(8, *workers)
             world.wait_answers(500)
             onlooker = Onlooker(world, stack)
             for _ in range(ROUNDS):
@@ -123,7 +124,7 @@ def test_a_recording_with_state_goes_on_from_the_boundary(
     ):
         workers = world.start("one"), world.start("two")
         with world.feeder(rate=1_000, words=("a", "b", "c")):
-            world.wait_running(4, *workers)
+            world.wait_running(8, *workers)
             world.wait_answers(500)
             onlooker = Onlooker(world, stack)
             boundary = onlooker.copy("count-total")
@@ -250,14 +251,15 @@ def test_what_goes_while_it_is_read_is_told(broker: Address, name: str, tmp_path
     """More than the client has fetched: nothing is left out without a word."""
     with world_of(broker, name, tmp_path, partitions=1) as world, ExitStack() as stack:
         feeder = world.feeder()
-        for number in range(40):
-            feeder.say(f"k{number}", b"x" * 900_000)
+        noise = random.Random(1)
+        for number in range(150):
+            feeder.say(f"k{number}", noise.randbytes(900_000))
         feeder.flush()
         onlooker = Onlooker(world, stack)
         topic = world.job.topic("in")
         ranges = resolve(onlooker.log, [topic], Span(), SystemClock().now_ms())
         chunks = inputs_of(onlooker.log, ranges).chunks()
         assert sum(map(len, next(chunks))) > 0
-        world.client.delete_records(topic, 0, 39)
-        with pytest.raises(LogError, match="are gone; it begins at 39 now"):
+        world.client.delete_records(topic, 0, 149)
+        with pytest.raises(LogError, match="are gone; it begins at 149 now"):
             list(chunks)

@@ -63,7 +63,7 @@ class Mutant(NamedTuple):
 MUTANTS = {
     "a stricter check": Mutant("MINUTES_MAX = 12", "MINUTES_MAX = 11", {"checked"}, "", "raised"),
     "a check that lets all pass": Mutant(
-        "if message:", "if message and not flight:", {"checked"}, "", "extra"
+        "if message:", "if message and not flight:", {"checked"}, "", "raised"
     ),
     "an error's words": Mutant(
         "minutes early", "min early", {"checked"}, "<header:streamfn.message>"

@@ -401,6 +401,19 @@ def looking(
     return hourly.get(sf.Windowed(flight.origin, 0, 3_600_000)) or 0
 
 
+# tests
+def test_replay(replay: sf.testing.Replay, driver: sf.testing.MakeDriver) -> None:
+    """What a test gets from the fixtures has the types of its topics."""
+    result = replay("recordings/week.jsonl.zst", app, workers=2, commit_interval_ms=0)
+    assert_type(result, sf.testing.ReplayResult)
+    assert_type(result.read(delays), list[sf.Record[str, CarrierDelay]])
+    assert_type(result.dead_letters(), list[sf.Record[bytes | None, bytes | None]])
+    assert_type(result.raised[0].stage, str)
+    result.check("week", first=10)
+    result.check_same_as(replay("recordings/week.jsonl.zst"), ignore="minutes")
+    assert_type(driver(app), sf.testing.TestDriver)
+
+
 # loading
 app.feed(flights, "flights.csv", key="carrier", timestamp=lambda flight: 0)
 app.feed(flights, "flights.jsonl", key=lambda flight: flight.carrier, name="again")

@@ -1,6 +1,7 @@
 """A program with every kind of injected parameter, and records for it: for the debugger's tests."""
 
 # mypy: disable-error-code="untyped-decorator"
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
 
 import io
 from collections.abc import Iterator, Sequence

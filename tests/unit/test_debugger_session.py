@@ -1,5 +1,8 @@
 """The debugger's session: commands from a file, as somebody types them."""
 
+# mypy: disable-error-code="untyped-decorator"
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+
 import re
 from pathlib import Path
 from typing import Any

@@ -1,6 +1,7 @@
 """The determinism lint: what is found, where, by which path, and what is left alone."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -264,14 +265,15 @@ def test_helpers_are_followed(
 ) -> None:
     """Functions, methods, properties and wrappers of the project, with the path to them."""
     (tmp_path / "lint_helpers.py").write_text(HELPERS)
-    monkeypatch.syspath_prepend(tmp_path)
+    paths: Any = monkeypatch.syspath_prepend
+    paths(tmp_path)
     text = HEAD + f"from lint_helpers import *\ndef stage(value):\n    return str({body})\n" + FOOT
     (tmp_path / "program.py").write_text(text)
     told = {
         (each.where.rpartition("lint_helpers.py:")[2], each.path)
         for each in findings_of(text, str(tmp_path / "program.py"))
     }
-    monkeypatch.delitem(__import__("sys").modules, "lint_helpers")
+    monkeypatch.delitem(sys.modules, "lint_helpers")
     assert (str(line), path) in told
 
 

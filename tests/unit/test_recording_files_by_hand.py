@@ -192,7 +192,7 @@ def test_what_a_complete_header_does_not_know(line: str, text: str, tmp_path: Pa
     """A header that says all must say it rightly."""
     inputs = open_recording(by_hand(tmp_path, NAMED, line))
     with pytest.raises(RecordingError, match=text):
-        assert list(inputs.state()) == list(inputs.chunks())
+        assert len(list(inputs.state())) == len(list(inputs.chunks()))
 
 
 @settings(max_examples=40, deadline=None)
