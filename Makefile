@@ -43,7 +43,7 @@ kill: .venv/.ready  ## kill the flights job thirty times with -9 and compare eve
 
 lock: .venv/.ready  ## lock the newest versions that pyproject.toml and requirements/*.in allow
 	$(LOCK) requirements/build.in --output-file requirements/build.txt
-	$(LOCK) pyproject.toml --extra demo --extra faust requirements/dev.in \
+	$(LOCK) pyproject.toml --extra demo --extra faust --extra protobuf --extra registry requirements/dev.in \
 		--output-file requirements/dev.txt
 
 clean:  ## remove .venv and what the tools have cached

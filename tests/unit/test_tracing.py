@@ -23,7 +23,7 @@ from tests.strategies import Event, Program, Restart, Send, World, build, inputs
 ON = {"provenance": True}
 LATER = 1_000_000
 """A commit interval in ms: nothing is committed before the end."""
-few = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 
 Facts = dict[str, list[tuple[Any, ...]]]
 
