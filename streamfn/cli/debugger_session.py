@@ -66,6 +66,7 @@ class Script:
         """Return the next command, and show it."""
         line = next(self._lines, None)
         if line is None:
+            self._out.write("\n")
             return ""
         self._out.write(f"{line}\n")
         return f"{line}\n"

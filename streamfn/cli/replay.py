@@ -5,13 +5,20 @@ to a file, a table or a comparison. Invariant: a log is only read: no group, no 
 written; state lives in a temporary folder and goes with the replay.
 """
 
-from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamfn.cli.options import STATE_DIR, Broker, KafkaConfig, Settings, StateDir, Target
+from streamfn.cli.options import (
+    STATE_DIR,
+    Broker,
+    Json,
+    KafkaConfig,
+    Settings,
+    StateDir,
+    Target,
+)
 from streamfn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -84,6 +91,57 @@ Show = Annotated[
 ]
 
 
+Diff = Annotated[
+    bool,
+    typer.Option("--diff", help="Compare with what the real run wrote; exit code 1: it differs."),
+]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        metavar="OTHER",
+        help="Compare with another version: OTHER.py[:app], or a git revision such as HEAD~1.",
+        show_default=False,
+    ),
+]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FIELD",
+        help="Leave a field out of the comparison: price, legs[].at, <timestamp>.",
+        show_default=False,
+    ),
+]
+Tolerance = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="N|FIELD=N",
+        help="Numbers that are so near are equal: 1e-9, price=0.01.",
+        show_default=False,
+    ),
+]
+Examples = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Of each kind of difference, show so many.")
+]
+NoSelfCheck = Annotated[
+    bool,
+    typer.Option("--no-self-check", help="Compare at once, not first the program with itself."),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(metavar="K", help="With --stage: the calls for this key.", show_default=False),
+]
+Stage = Annotated[
+    str | None, typer.Option(metavar="S", help="With --key: at this stage.", show_default=False)
+]
+Break = Annotated[
+    bool, typer.Option("--break", help="With --key and --stage: stop in the debugger at each call.")
+]
+At = Annotated[
+    str | None,
+    typer.Option(metavar="T", help="With --break: begin at this time.", show_default=False),
+]
+
+
 def replay(
     target: Target,
     recording: Recording = None,
@@ -101,6 +159,17 @@ def replay(
     out: Out = None,
     overwrite: Overwrite = False,
     show: Show = None,
+    diff: Diff = False,
+    against: Against = None,
+    ignore: Ignore = None,
+    tolerance: Tolerance = None,
+    examples: Examples = 3,
+    no_self_check: NoSelfCheck = False,
+    as_json: Json = False,
+    key: Key = None,
+    stage: Stage = None,
+    debugger: Break = False,
+    at: At = None,
 ) -> None:
     """Run a program again on a recording, or on topics as they are, apart from production.
 
@@ -108,16 +177,19 @@ def replay(
     records; state is kept in a temporary folder. A record that fails is told of and the rest goes
     on. Two replays of the same records write the same bytes.
     """
-    from streamfn.cli.load import load_app
-    from streamfn.cli.replaying import Manner, run_replay
+    from streamfn.cli.replaying import Asked, Manner, go
+    from streamfn.replay.diff import Options, rules
 
-    app = load_app(target)
     config, wanted = _wanted(
         recording, begin, end, on_gap, state_dir, broker, kafka_config, options
     )
-    manner = Manner(workers, end_to_end, repartitions, fail_fast)
-    wanted = changed(wanted, repartitions=repartitions)
-    run_replay(app, wanted, manner, config, out=out, overwrite=overwrite, show=show or [])
+    asked = Asked(
+        target, wanted, config, Manner(workers, end_to_end, repartitions, fail_fast),
+        out=out, overwrite=overwrite, show=tuple(show or ()), diff=diff, against=against,
+        options=Options(rules(ignore or (), tolerance or ()), examples, not no_self_check),
+        as_json=as_json, key=key, stage=stage, debugger=debugger, at=at,
+    )  # fmt: skip
+    go(asked)
 
 
 def _wanted(

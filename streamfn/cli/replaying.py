@@ -6,28 +6,34 @@ file is there only if the replay came to its end.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.table import Table
 
-from streamfn.app import App
 from streamfn.cli.console import answers, line_of, notes, say
+from streamfn.cli.debugger import examine, key_history
+from streamfn.cli.diff_view import show as show_comparison
 from streamfn.cli.display import warnings_on
+from streamfn.cli.load import load_app
 from streamfn.cli.progress import Progress
 from streamfn.cli.values import compact, plain, record_text, text_or_hex
+from streamfn.clock import SystemClock
 from streamfn.config import Config
 from streamfn.errors import ConfigError
 from streamfn.graph.describe import counted
 from streamfn.graph.plan import Plan
 from streamfn.record import Record
+from streamfn.replay.diff import Options, diff_against_run, diff_versions
 from streamfn.replay.effects import Effects, EffectSink, Raised
 from streamfn.replay.opening import Wanted, opened_inputs, span_text
 from streamfn.replay.output_file import output_file
+from streamfn.replay.ranges import time_of
+from streamfn.replay.recording import Inputs
 from streamfn.replay.replay import Replayed, replay
 from streamfn.replay.roles import specs_of
 from streamfn.results import decoded
@@ -76,44 +82,176 @@ def _records(effects: Effects) -> Iterator[Record[bytes | None, bytes | None]]:
         )  # fmt: skip
 
 
-def run_replay(
-    app: App, wanted: Wanted, manner: Manner, config: Config, *,
-    out: Path | None, overwrite: bool, show: list[str],
-) -> None:  # fmt: skip
-    """Replay, write and show.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a command line asks for."""
+
+    target: str
+    wanted: Wanted
+    config: Config
+    manner: Manner
+    out: Path | None = None
+    overwrite: bool = False
+    show: tuple[str, ...] = ()
+    diff: bool = False
+    against: str | None = None
+    options: Options = field(default_factory=Options)
+    as_json: bool = False
+    key: str | None = None
+    stage: str | None = None
+    debugger: bool = False
+    at: str | None = None
+
+    @property
+    def compares(self) -> bool:
+        """True if it is about differences."""
+        return self.diff or self.against is not None
+
+    @property
+    def debugs(self) -> bool:
+        """True if it is about one key at one stage."""
+        return self.key is not None or self.stage is not None or self.debugger
+
+    def check(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            ConfigError: with what to leave out or add.
+        """
+        writes = bool(self.out or self.show)
+        wrong = ""
+        if self.compares and self.debugs:
+            wrong = "--diff and --against compare, --key and --stage look at one key; leave one out"
+        elif self.diff and self.against:
+            wrong = "--diff is against the real run; got --against too; leave one of them out"
+        elif (self.compares or self.debugs) and writes:
+            wrong = "--out and --show are of a replay on its own; leave them out"
+        elif self.debugs and (self.key is None or self.stage is None):
+            wrong = "a key is looked at at a stage; give both --key K and --stage S"
+        elif self.at and not self.debugger:
+            wrong = "--at says where the debugger begins; add --break"
+        if wrong:
+            message = f"these options do not fit; {wrong}"
+            raise ConfigError(message)
+
+
+def go(asked: Asked) -> None:
+    """Do what was asked for.
 
     Raises:
-        typer.Exit: records failed.
+        typer.Exit: records failed, or there are differences.
     """
-    console, topology = notes(), app.topology()
+    asked.check()
+    with warnings_on(notes()):
+        if asked.compares:
+            code = _compare(asked)
+        elif asked.debugs:
+            code = _debug(asked)
+        else:
+            code = _replay(asked)
+    if code:
+        raise typer.Exit(code)
+
+
+def _replay(asked: Asked) -> int:
+    """Replay, write and show."""
+    topology, manner = load_app(asked.target).topology(), asked.manner
+    wanted = replace(asked.wanted, repartitions=manner.repartitions)
     with ExitStack() as stack:
-        stack.enter_context(warnings_on(console))
         inputs = stack.enter_context(opened_inputs(wanted, topology, note=_note))
-        file = stack.enter_context(output_file(out, overwrite=overwrite)) if out else None
-        tally = Tally(file, frozenset(show))
-        read_only = "" if wanted.recording else ", which is only read"
-        say(f"replaying {span_text(inputs)} from {wanted.place}{read_only}", stderr=True)
+        writes = (
+            stack.enter_context(output_file(asked.out, overwrite=asked.overwrite))
+            if asked.out
+            else None
+        )
+        tally = Tally(writes, frozenset(asked.show))
+        _say_from(inputs, wanted)
         bar = stack.enter_context(Progress(topology.application))
         done = stack.enter_context(
             replay(
-                topology, inputs, tally, config=config, workers=manner.workers,
+                topology, inputs, tally, config=asked.config, workers=manner.workers,
                 end_to_end=manner.end_to_end, repartitions=manner.repartitions,
                 fail_fast=manner.fail_fast,
                 progress=lambda passed, total: bar.show(passed, total=total),
             )
         )  # fmt: skip
         bar.end()
-        _check_shown(done.plan, show, tally)
-        if file is not None:
-            file.finish(done)
+        _check_shown(done.plan, asked.show, tally)
+        if writes is not None:
+            writes.finish(done)
         _summary(done, tally, bar.elapsed_s)
-        for name in show:
+        for name in asked.show:
             _show(done, tally, name)
         _say_raised(done.raised)
-    if out:
-        say(f"written to {str(out)!r}", stderr=True)
-    if done.raised:
-        raise typer.Exit(RAISED_EXIT)
+    if asked.out:
+        say(f"written to {str(asked.out)!r}", stderr=True)
+    return RAISED_EXIT if done.raised else 0
+
+
+def _compare(asked: Asked) -> int:
+    """Compare with the real run, or with another version."""
+    topology, manner = load_app(asked.target).topology(), asked.manner
+    wanted = asked.wanted
+    if asked.diff or manner.repartitions:  # of the real run, as much as is still there
+        wanted = replace(wanted, repartitions=None)
+    with opened_inputs(wanted, topology, note=_note) as inputs, Comparing() as bar:
+        _say_from(inputs, wanted)
+        if asked.against is not None:
+            found = diff_versions(
+                asked.target, asked.against, inputs, asked.options, end_to_end=manner.end_to_end,
+                repartitions=manner.repartitions, workers=manner.workers, tell=bar.tell,
+            )  # fmt: skip
+        else:
+            found = diff_against_run(
+                asked.target,
+                inputs,
+                asked.options,
+                end_to_end=manner.end_to_end,
+                workers=manner.workers,
+                tell=bar.tell,
+            )
+    show_comparison(found, json=asked.as_json)
+    return found.exit_code
+
+
+class Comparing:
+    """The progress of a comparison, which goes over the records once or twice."""
+
+    def __init__(self) -> None:
+        self._doing, self._bar = "", Progress("")
+
+    def __enter__(self) -> "Comparing":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.end()
+
+    def tell(self, doing: str, records: int) -> None:
+        """Show how far it is, and in what."""
+        if doing != self._doing:
+            self._bar.end()
+            self._doing, self._bar = doing, Progress(doing)
+            self._bar.__enter__()
+        self._bar.show(records)
+
+
+def _debug(asked: Asked) -> int:
+    """Show the history of a key at a stage, or step through it."""
+    topology, manner = load_app(asked.target).topology(), asked.manner
+    wanted = replace(asked.wanted, repartitions=manner.repartitions)
+    with opened_inputs(wanted, topology, note=_note) as inputs:
+        _say_from(inputs, wanted)
+        history = key_history(
+            topology, inputs, stage=asked.stage or "", key=asked.key or "", config=asked.config,
+            end_to_end=manner.end_to_end, repartitions=manner.repartitions,
+        )  # fmt: skip
+    at_ms = None if asked.at is None else time_of(asked.at, SystemClock().now_ms())
+    return examine(history, at=at_ms, interactive=asked.debugger)
+
+
+def _say_from(inputs: Inputs, wanted: Wanted) -> None:
+    read_only = "" if wanted.recording else ", which is only read"
+    say(f"replaying {span_text(inputs)} from {wanted.place}{read_only}", stderr=True)
 
 
 def _note(text: str) -> None:
@@ -147,7 +285,7 @@ def _summary(done: Replayed, tally: Tally, elapsed_s: float) -> None:
         _note(notice)
 
 
-def _check_shown(plan: Plan, show: list[str], tally: Tally) -> None:
+def _check_shown(plan: Plan, show: Iterable[str], tally: Tally) -> None:
     known = {*plan.topology.stores, *specs_of(plan), plan.dead_letter_topic, *tally.rows}
     for name in show:
         if name not in known:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from difflib import SequenceMatcher
 from typing import Final
 
-from streamfn.replay.diff_rows import Content, Pair, Row, Rows, align, in_order
+from streamfn.replay.diff_rows import Content, Pair, Row, Rows, align
 
 WINDOW_ROWS: Final = 512
 EDGE_ROWS_MAX: Final = 10_000
@@ -46,7 +46,7 @@ class Sequences:
         """Pair what is left, when no more rows come."""
         while len(self._expected) >= self._window and len(self._actual) >= self._window:
             yield from self.add((), ())
-        yield from in_order(align(tuple(self._expected), tuple(self._actual)))
+        yield from align(tuple(self._expected), tuple(self._actual))
         self._expected.clear()
         self._actual.clear()
 
@@ -62,7 +62,7 @@ class Sequences:
             at, to = together[-1].a + together[-1].size, together[-1].b + together[-1].size
         else:
             at, to = self._apart(left, right)
-        yield from in_order(align(left[:at], right[:to]))
+        yield from align(left[:at], right[:to])
         for rows, count in ((self._expected, at), (self._actual, to)):
             for _ in range(count):
                 rows.popleft()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from streamfn.record import Headers
-from streamfn.replay.diff_rows import Pair, Row, align, in_order, row_of
+from streamfn.replay.diff_rows import Pair, Row, align, row_of
 from streamfn.replay.effects import Effects
 
 
@@ -66,7 +66,7 @@ class ByRoot:
                         roots[rank][side].append(row_of(block, at, self._headers))
         found: list[Pair] = []
         for expected, actual in roots.values():
-            found += in_order(align(expected, actual))
+            found += align(expected, actual)
         return found
 
 

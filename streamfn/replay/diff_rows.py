@@ -76,7 +76,7 @@ def align(expected: Rows, actual: Rows) -> list[Pair]:
         gaps = [gap for before in gaps for gap in _anchored(*before, by, found)]
     for left, right in gaps:
         found += _rest(left, right)
-    return found
+    return _in_order(found, expected, actual)
 
 
 def _related(expected: Row, actual: Row) -> bool:
@@ -144,15 +144,23 @@ def _rest(expected: Rows, actual: Rows) -> Iterator[Pair]:
         yield from (Pair(None, row) for row in others)
 
 
-def in_order(pairs: list[Pair]) -> list[Pair]:
-    """Sort pairs by where their rows stand."""
+def _in_order(pairs: list[Pair], expected: Rows, actual: Rows) -> list[Pair]:
+    """Sort pairs as the actual rows stand; what is missing stands where it would have stood."""
+    place = {id(row): at for at, row in enumerate(actual)}
+    other = {id(p.expected): place[id(p.actual)] for p in pairs if p.actual and not p.moved}
+    places: dict[int, int] = {}
+    following = len(actual)
+    for row in reversed(expected):
+        following = min(following, other.get(id(row), following))
+        places[id(row)] = following
 
-    def place(pair: Pair) -> tuple[int, int, bool]:
-        row = pair.actual or pair.expected
-        assert row is not None
-        return row.rank, row.offset, pair.actual is None
+    def stands(pair: Pair) -> tuple[int, bool]:
+        if pair.actual is not None:
+            return place[id(pair.actual)], True
+        return places[id(pair.expected)], False
 
-    return sorted(pairs, key=place)
+    rank = {id(row): at for at, row in enumerate(expected)}
+    return sorted(pairs, key=lambda pair: (*stands(pair), rank.get(id(pair.expected), -1)))
 
 
 def rows_of(effects: Effects, headers: Callable[[Headers], Headers]) -> Iterator[Row]:

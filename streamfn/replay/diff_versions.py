@@ -75,7 +75,7 @@ class Versions:
         """Input records that failed on one side only: at which stage, and how rows that are undone
         there show."""
         self._told: set[str] = set()
-        """Stages of which something else than a failure differs."""
+        """Stages that differ of themselves, and not only by failing."""
         self.notices = list(_new_and_gone(expected, actual))
 
     def effects(self, side: int, found: list[Effects]) -> None:
@@ -153,9 +153,10 @@ class Versions:
             return rank, bool(self._undone_by(root, one)), index, not failure, one.place, one.field
 
         for rank, root, one in sorted(found, key=place):
-            if not self._is_failure(one):
+            undone_by = self._undone_by(root, one)
+            follows = self._blame.follows(one.stage, rank, undone_by)
+            if not follows and not self._is_failure(one):
                 self._told.add(one.stage)
-            follows = self._blame.follows(one.stage, rank, self._undone_by(root, one))
             self.tally.add(one, follows)
         self._failed.clear()
 

@@ -30,8 +30,8 @@ class Wanted:
     recording: Path | None = None
     config: Config = field(default_factory=Config)
     span: Span = field(default_factory=Span)
-    repartitions: bool = False
-    """Of a log: read repartition topics too."""
+    repartitions: bool | None = False
+    """Of a log: read repartition topics too; None: those that still hold all of the span."""
 
     @property
     def place(self) -> str:

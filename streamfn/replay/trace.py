@@ -176,9 +176,7 @@ def _row(batch: Batch, row: int) -> Raw:
     )  # fmt: skip
 
 
-def walk(
-    find: Callable[[Place], Found], start: Found, depth: int | None = None
-) -> Iterator[Hop]:
+def walk(find: Callable[[Place], Found], start: Found, depth: int | None = None) -> Iterator[Hop]:
     """Yield the record that was found, the one that it was made of, and so on, to the source.
 
     Where a repartition topic no longer holds a record, its root, which the records made of it bear
@@ -188,10 +186,7 @@ def walk(
     root: Root | None = None
     while True:
         hop = _hop(found, by_root, root)
-        if hop.ended:
-            onward = _behind_gap(hop, root)
-        else:
-            onward = hop.made.of if hop.made else None
+        onward = _onward(hop, root)
         seen.add(found.place)
         if onward is not None and onward in seen:
             yield _ended(hop, "ring")
@@ -217,8 +212,10 @@ def _hop(found: Found, by_root: bool, before: Root | None) -> Hop:
     return Hop(found, made, by_root, ended, root)
 
 
-def _behind_gap(hop: Hop, before: Root | None) -> Place | None:
-    """Where it goes on although a record is gone, or does not say what it was made of."""
+def _onward(hop: Hop, before: Root | None) -> Place | None:
+    """Where it goes on, also where a record is gone or does not say what it was made of."""
+    if hop.made is not None:
+        return hop.made.of
     root = before if hop.ended == "gone" else hop.root if hop.ended == "source" else None
     if root is None or root.place.offset < 0 or root.place == hop.found.place:
         return None

@@ -8,7 +8,6 @@ PYTEST_DONT_REWRITE: no assertion of ours is for a user's eyes.
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -23,18 +22,18 @@ if TYPE_CHECKING:
 MakeDriver: TypeAlias = "Callable[..., TestDriver]"
 
 
-@dataclass(slots=True)
 class _Session:
     """What this process has seen of the session; the paths are of snapshots."""
 
-    used: set[str] = field(default_factory=set[str])
-    written: set[str] = field(default_factory=set[str])
-    unused: list[str] = field(default_factory=list[str])
-    passed: set[str] = field(default_factory=set[str])
-    """Node ids of tests."""
-    deselected: list[pytest.Item] = field(default_factory=list[pytest.Item])
-    files: "dict[str, Tests]" = field(default_factory=dict[str, "Tests"])
-    """The test files that may have snapshots."""
+    def __init__(self) -> None:  # no dataclass: making one takes longer than the rest of this file
+        self.used: set[str] = set()
+        self.written: set[str] = set()
+        self.unused: list[str] = []
+        self.passed: set[str] = set()
+        """Node ids of tests."""
+        self.deselected: list[pytest.Item] = []
+        self.files: dict[str, Tests] = {}
+        """The test files that may have snapshots."""
 
 
 SESSION: Final = pytest.StashKey[_Session]()

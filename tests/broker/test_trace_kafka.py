@@ -1,4 +1,4 @@
-"""From an output back to its input on a real Kafka, where transactions leave offsets of their own."""
+"""From an output back to its input on a real Kafka, where transactions have offsets too."""
 
 import json
 from collections.abc import Iterator

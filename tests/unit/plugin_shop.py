@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-import streamfn.testing.replaying  # noqa: F401 (loaded once: inner runs of pytest share it)
+import streamfn.testing.replaying as loaded
 
 APP: Final = """
 import msgspec
@@ -68,6 +68,10 @@ LINES: Final = """\
 {"store": "spend-total", "partition": 0, "key": "bob", "value": {"orders": 1, "amount": 5.0}}
 {"store": "spend-total", "partition": 0, "key": "cyd", "value": {"orders": 1, "amount": 8.0}}
 """  # noqa: E501 (lines of a snapshot)
+
+
+SHARED: Final = loaded.Replay
+"""What this process has loaded, inner runs of pytest need not load again."""
 
 
 class Shop:

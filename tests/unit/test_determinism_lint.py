@@ -265,8 +265,7 @@ def test_helpers_are_followed(
 ) -> None:
     """Functions, methods, properties and wrappers of the project, with the path to them."""
     (tmp_path / "lint_helpers.py").write_text(HELPERS)
-    paths: Any = monkeypatch.syspath_prepend
-    paths(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     text = HEAD + f"from lint_helpers import *\ndef stage(value):\n    return str({body})\n" + FOOT
     (tmp_path / "program.py").write_text(text)
     told = {

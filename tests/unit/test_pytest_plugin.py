@@ -46,7 +46,9 @@ def test_raising_function_fails_the_test(shop: Shop) -> None:
 def test_raising_behind_a_repartition_names_the_input(shop: Shop) -> None:
     """The record at hand is internal: what it was made of is shown too."""
     shop.test(APP.replace("total.value.orders + 1", "{}[order.customer]"), "shop")
-    shop.run().stdout.fnmatch_lines(
+    result = shop.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
         [
             "E * stage 'spend' raised KeyError: 'ann'",
             "E *   record shop-*repartition?0? offset 0, key *ann*, made of",

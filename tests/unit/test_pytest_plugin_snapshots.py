@@ -71,6 +71,7 @@ def test_lacking_and_new_records_are_one_difference_each(shop: Shop) -> None:
     shop.run("--streamfn-update")
     shop.record(*ROWS[:3], ("dan", 4.0))
     result = shop.run()
+    result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
             "E *differs: 3 changed*",

@@ -115,7 +115,7 @@ def test_each_output_names_a_record_that_was_sent(
             made, root = made_of(row[-1]), root_of(row[-1])
             assert made is not None
             assert made.of is not None
-            assert 0 <= made.of.offset
+            assert made.of.offset >= 0
             first = root.place if root else made.of
             assert first.source.topic in ("numbers", "rows")
             assert 0 <= first.offset < counts
@@ -170,9 +170,7 @@ def test_every_way_to_write(generated: bool, interval_ms: int) -> None:
     """Emitted, answered, chosen, by timers, to the dead letters; the sender's own are kept."""
     app = program(on_error="dead_letter")
     version = code_version(app.topology())
-    with TestDriver(
-        app, generated=generated, commit_interval_ms=interval_ms, options=ON
-    ) as driver:
+    with TestDriver(app, generated=generated, commit_interval_ms=interval_ms, options=ON) as driver:
         for at, text in enumerate(["a", "bad", "chosen"]):
             driver.send(app.first, text, key="k", timestamp_ms=at * 900)
         driver.advance(timedelta(milliseconds=LATER))
