@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 EXIT_CODES = {
     0: "done, or stopped by Ctrl-C or SIGTERM after a commit",
-    1: "another error, or describe --check has found something",
+    1: "another error; describe --check, replay --diff: something was found",
     2: "the command line is wrong",
     3: "the program is wrong or cannot be loaded",
     4: "a setting, or a file to load, is wrong",
     5: "a record or row failed, and its policy is to fail",
     6: "state: the folder cannot be used, is in use, or holds another type",
-    7: "the log cannot be used or is in use by another process",
+    7: "the log, or a schema registry, cannot be used, or another process uses it",
     8: "stopped on purpose: going on would lose or double something",
     9: "a recording is cut short, damaged, foreign or not in order",
     70: "a bug in streamfn",

@@ -133,7 +133,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (run, describe, produce, consume, record, replay, state, trace, reset, acls, version):
-    epilog = exit_codes() if verb is run else None
+    epilog = exit_codes() if verb in (run, replay) else None
     text = help_of(verb.__name__, verb.__doc__ or "")
     app.command(help=text, short_help=SHORT[verb.__name__], epilog=epilog)(verb)
 app.command(hidden=True)(worker)

@@ -25,7 +25,7 @@ MakeDriver: TypeAlias = "Callable[..., TestDriver]"
 class _Session:
     """What this process has seen of the session; the paths are of snapshots."""
 
-    def __init__(self) -> None:  # no dataclass: making one takes longer than the rest of this file
+    def __init__(self) -> None:
         self.used: set[str] = set()
         self.written: set[str] = set()
         self.unused: list[str] = []
