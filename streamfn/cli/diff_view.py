@@ -86,7 +86,7 @@ def _table(groups: "Iterable[Group]") -> "Table":
     for group in found[:GROUPS_SHOWN]:
         table.add_row(
             Text(group.stage),
-            Text(group.field or "(whole record)"),
+            Text(_field(group)),
             Text(group.kind, style=KIND_STYLES.get(group.kind, "")),
             f"{group.count:,}",
             _time(group.first_ms),
@@ -95,6 +95,14 @@ def _table(groups: "Iterable[Group]") -> "Table":
         rest = sum(group.count for group in found[GROUPS_SHOWN:])
         table.add_row("…", f"{len(found) - GROUPS_SHOWN} more", "", f"{rest:,}", "")
     return table
+
+
+def _field(group: "Group") -> str:
+    """What differs: a field, a record, or something of the last state."""
+    of_state = all(place.startswith("state ") for place in group.places)
+    if not group.field:
+        return "(state entry)" if of_state else "(record)"
+    return f"{group.field} (state)" if of_state else group.field
 
 
 def _followers(groups: "Iterable[Group]") -> "Table":
@@ -118,9 +126,8 @@ def _examples(groups: "Iterable[Group]", console: "Console") -> None:
     from rich.text import Text
 
     for group in groups:
-        field = f" {group.field}" if group.field else ""
         if group.examples:
-            title = Text.assemble("\n", (f"{group.stage}{field} {group.kind}", "bold"))
+            title = Text.assemble("\n", (f"{group.stage} {_field(group)} {group.kind}", "bold"))
             title.append(f", {len(group.examples):,} of {group.count:,}")
             console.print(title)
         for example in group.examples:

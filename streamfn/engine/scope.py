@@ -9,6 +9,8 @@ lives outside these two.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from operator import length_hint
 from typing import Any, TypeAlias
 
 from streamfn.chance import root_text
@@ -43,7 +45,7 @@ class Cursor:
     def __init__(self) -> None:
         self.source = NO_SOURCE
         self._batch: Batch | None = None
-        self.left: Callable[[], int] = iter(()).__length_hint__
+        self.left: Callable[[], int] = partial(length_hint, ())
         """How many rows of the slice are still to come; it costs next to nothing."""
         self._stop = self._seen = 0
         self._highest = -1
@@ -57,9 +59,9 @@ class Cursor:
             timestamps = timestamps[start:stop]
         self.source, self._batch, self._stop = batch.source, batch, stop
         self._seen, self._highest = start, -1
-        rows = iter(values)
-        self.left = rows.__length_hint__
-        return zip(keys, rows, timestamps, strict=False)
+        rest = iter(values)
+        self.left = partial(length_hint, rest)
+        return zip(keys, rest, timestamps, strict=False)
 
     def leave(self) -> None:
         """No record is being processed (a timer runs)."""

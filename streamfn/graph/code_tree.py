@@ -118,8 +118,8 @@ def _spans(node: ast.Lambda, code: CodeType) -> bool:
     inside = [place for place in places if place[0] != place[1] or place[2] != place[3]]
     if not inside:
         return False
-    begin = min((line, column) for line, _, column, _ in inside)  # type: ignore[type-var]  # none is None
-    end = max((line, column) for _, line, _, column in inside)  # type: ignore[type-var]  # none is None
+    begin = min((line, column) for line, _, column, _ in inside)
+    end = max((line, column) for _, line, _, column in inside)
     body = node.body
     return begin == (body.lineno, body.col_offset) and end == (
         body.end_lineno,

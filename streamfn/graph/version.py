@@ -131,7 +131,7 @@ class _Code:
         if isinstance(value, MethodType):
             return f"method {self.text(value.__func__)} of {self.text(value.__self__)}"
         if isinstance(value, partial):
-            given = cast("partial[Any]", value)
+            given: partial[Any] = value
             return f"partial {self.text(given.func)} {self._listed([given.args, given.keywords])}"
         if isinstance(value, _GETTERS):
             return f"{type(value).__name__} {self.text(value.__reduce__()[1:])}"
@@ -245,9 +245,10 @@ class _Code:
 
     def _contents(self, value: Any) -> str:
         if isinstance(value, Serde):
-            return self._serde(cast("Serde[Any]", value))
+            serde: Serde[Any] = value
+            return self._serde(serde)
         if isinstance(value, Mapping):
-            found = cast("Mapping[Any, Any]", value)
+            found: Mapping[Any, Any] = value
             return ", ".join(f"{self.text(key)}: {self.text(each)}" for key, each in found.items())
         if isinstance(value, list | tuple):
             return self._listed(cast("Iterable[object]", value))
@@ -267,7 +268,7 @@ class _Code:
         return self._listed([serde.name, serde.type, serde.form, users])
 
     def _fields(self, value: Any) -> str:
-        kind = cast("type[Any]", type(value))
+        kind: type[Any] = type(value)
         if isinstance(value, msgspec.Struct):
             names = kind.__struct_fields__
         elif is_dataclass(value):

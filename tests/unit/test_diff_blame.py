@@ -126,8 +126,8 @@ def test_failure_undoes_what_was_upstream() -> None:
 
 def test_failure_may_follow_too() -> None:
     """A stage that fails behind one that gives other records something else follows it."""
-    before = dict.fromkeys(("stage:check", "stage:total"), A)
-    after = {name: {1: "1", 3: "7"} for name in before}
+    before = {"stage:check": A, "stage:total": A}
+    after = {"stage:check": {1: "1", 3: "7"}, "stage:total": {1: "1", 3: "7"}}
     found = compared(before, after, {2: "total"})
     assert ("total", "raised", "check") in groups(found)
     assert found.blamed == ["check"]

@@ -211,7 +211,7 @@ def test_an_offset_without_a_record_is_told() -> None:
     found = topics.reader.find(place)
     assert found.record is not None
     assert why_gone(found) == "it is"
-    gone = Reader(_Without(topics.log, 0), ManualClock()).find(place)  # type: ignore[arg-type]  # the part of a log that is asked
+    gone = Reader(_Without(topics.log, 0), ManualClock()).find(place)
     assert gone.gone == "marker"
     assert "a transaction's marker" in why_gone(gone)
 
