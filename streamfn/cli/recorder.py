@@ -117,8 +117,11 @@ class Recorder:
         return Copier(log, planned, stores, self.clock, list(outputs_of(planned))).copy()
 
     def _wait(self) -> None:
-        """What is to be recorded up to a later time has to happen first."""
-        end_ms = self.asked.span.end.time_ms or 0
+        """What is to be recorded up to a later time has to happen first.
+
+        Embedded, nobody else can write meanwhile.
+        """
+        end_ms = (self.asked.span.end.time_ms or 0) if self.place.config.broker else 0
         if end_ms > self.clock.now_ms():
             say(f"waiting until {time_text(end_ms)}; Ctrl-C leaves no file", stderr=True)
         while (left_ms := end_ms - self.clock.now_ms()) > 0:

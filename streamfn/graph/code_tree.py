@@ -68,7 +68,7 @@ def _copied(tree: ast.AST) -> Any:
 def _copied_field(value: Any) -> Any:
     if isinstance(value, ast.AST):
         return _copied(value)
-    return [_copied_field(each) for each in value] if isinstance(value, list) else value
+    return list(map(_copied_field, value)) if value.__class__ is list else value
 
 
 class _Stripped(ast.NodeTransformer):

@@ -51,4 +51,5 @@ def written_topics(sub: Subtopology) -> set[str]:
 def _asks(sub: Subtopology) -> bool:
     """True if a function or timer may ask its context."""
     functions = [node for node in sub.nodes.values() if isinstance(node, Function)]
-    return any(may_ask_root(each) for node in functions for each in (node, *node.timers))
+    timers = [timer for node in functions for timer in node.timers]
+    return any(map(may_ask_root, functions)) or any(map(may_ask_root, timers))

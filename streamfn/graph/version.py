@@ -98,11 +98,11 @@ class _Code:
             done += 1
         return self._hash.hexdigest()
 
-    def text(self, value: object) -> str:
+    def text(self, value: Any) -> str:
         """Write a value; what is large or refers to others is a number, and told later."""
         if isinstance(value, Enum):
             return f"{self.text(type(value))}.{value.name}"
-        if value is UNKNOWN or isinstance(value, _SAID_BY_REPR):
+        if value is UNKNOWN or _is(value, *_SAID_BY_REPR):
             return f"{type(value).__name__} {value!r}"
         if isinstance(value, str | PurePath):
             return f"{type(value).__name__} {portable(str(value))!r}"
@@ -130,13 +130,12 @@ class _Code:
             return self._later(value, lambda: self._function(value))
         if isinstance(value, MethodType):
             return f"method {self.text(value.__func__)} of {self.text(value.__self__)}"
-        if isinstance(value, partial):
-            given: partial[Any] = value
-            return f"partial {self.text(given.func)} {self._listed([given.args, given.keywords])}"
-        if isinstance(value, _GETTERS):
+        if _is(value, partial):
+            return f"partial {self.text(value.func)} {self._listed([value.args, value.keywords])}"
+        if _is(value, *_GETTERS):
             return f"{type(value).__name__} {self.text(value.__reduce__()[1:])}"
-        if isinstance(value, staticmethod | classmethod):
-            return f"{type(value).__name__} {self.text(cast('Any', value).__func__)}"
+        if _is(value, staticmethod, classmethod):
+            return f"{type(value).__name__} {self.text(value.__func__)}"
         if isinstance(value, property):
             return f"property {self._listed([value.fget, value.fset, value.fdel])}"
         if isinstance(value, BuiltinFunctionType):
@@ -157,8 +156,8 @@ class _Code:
             yield from self._referred(names_of(fn.__code__), fn.__globals__)
             yield from self._imported(fn.__code__, fn.__globals__)
         yield f"{with_it} {', '.join(cells)}"
-        if hasattr(fn, "__wrapped__"):
-            yield self.text(fn.__wrapped__)
+        if "__wrapped__" in vars(fn):
+            yield self.text(vars(fn)["__wrapped__"])
 
     def _content(self, cell: Any) -> str:
         try:
@@ -239,22 +238,20 @@ class _Code:
             return "itself"
         self._inside.add(id(value))
         try:
-            return f"{self._class(type(value))} {self._contents(value)}"
+            return f"{self._class(value.__class__)} {self._contents(value)}"
         finally:
             self._inside.discard(id(value))
 
     def _contents(self, value: Any) -> str:
-        if isinstance(value, Serde):
-            serde: Serde[Any] = value
-            return self._serde(serde)
-        if isinstance(value, Mapping):
-            found: Mapping[Any, Any] = value
-            return ", ".join(f"{self.text(key)}: {self.text(each)}" for key, each in found.items())
-        if isinstance(value, list | tuple):
-            return self._listed(cast("Iterable[object]", value))
-        if isinstance(value, set | frozenset):
-            return self._listed(sorted(cast("Iterable[object]", value), key=_place_in_set))
-        if isinstance(value, Pattern):
+        if _is(value, Serde):
+            return self._serde(value)
+        if _is(value, Mapping):
+            return ", ".join(f"{self.text(key)}: {self.text(each)}" for key, each in value.items())
+        if _is(value, list, tuple):
+            return self._listed(value)
+        if _is(value, set, frozenset):
+            return self._listed(sorted(value, key=_place_in_set))
+        if _is(value, Pattern):
             return f"{value.pattern!r} {value.flags}"
         wrapped = getattr_static(value, "__wrapped__", None)
         known = "" if wrapped is None else self.text(wrapped)
@@ -268,7 +265,7 @@ class _Code:
         return self._listed([serde.name, serde.type, serde.form, users])
 
     def _fields(self, value: Any) -> str:
-        kind: type[Any] = type(value)
+        kind = value.__class__
         if isinstance(value, msgspec.Struct):
             names = kind.__struct_fields__
         elif is_dataclass(value):
@@ -283,19 +280,25 @@ class _Code:
         )
 
 
-def _slots(kind: type) -> set[str]:
-    named = [vars(each).get("__slots__", ()) for each in kind.__mro__]
+def _slots(kind: Any) -> set[str]:
+    named: list[Any] = [each.__dict__.get("__slots__", ()) for each in kind.__mro__]
     return {name for slots in named for name in ((slots,) if isinstance(slots, str) else slots)}
 
 
-def _place_in_set(value: object) -> tuple[str, str]:
+def _is(value: object, *kinds: Any) -> bool:
+    """True if a value is of one of the classes; what they hold stays anything."""
+    return isinstance(value, kinds)
+
+
+def _place_in_set(value: Any) -> tuple[str, str]:
     """What a set is put in order by: never an address."""
+    kind = str(type(value).__name__)
     if isinstance(value, Enum):
-        return type(value).__name__, value.name
-    if isinstance(value, frozenset):
-        return "frozenset", str(sorted(map(_place_in_set, cast("frozenset[object]", value))))
-    if isinstance(value, tuple):
-        return "tuple", str([_place_in_set(each) for each in cast("tuple[object, ...]", value)])
-    if isinstance(value, (str, *_SAID_BY_REPR)):
-        return type(value).__name__, repr(value)
-    return type(value).__name__, str(getattr(value, "__qualname__", ""))
+        return kind, value.name
+    if _is(value, frozenset):
+        return kind, str(sorted(map(_place_in_set, value)))
+    if _is(value, tuple):
+        return kind, str(list(map(_place_in_set, value)))
+    if _is(value, str, *_SAID_BY_REPR):
+        return kind, repr(value)
+    return kind, str(getattr(value, "__qualname__", ""))

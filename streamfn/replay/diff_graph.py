@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from streamfn.errors import SerdeError
+from streamfn.graph.operators import ToStream
 from streamfn.graph.plan import Plan, Subtopology
 from streamfn.graph.topology import AnyNode, Branch, Function, Merge, Sink, Source, Split, TopicSpec
 from streamfn.replay.fields import read_json, read_text
@@ -64,14 +65,14 @@ class Graph(msgspec.Struct, frozen=True):
     @property
     def seen(self) -> tuple[str, ...]:
         """The stages that have a tap."""
-        taps = {topic.removeprefix(TAP) for topic in self.topics if topic.startswith(TAP)}
-        return tuple(stage.name for stage in self.stages if stage.name in taps)
+        taps = [topic for topic in self.topics if topic.startswith(TAP)]
+        makers = {name for topic in taps for name in self.writers(topic)}
+        return tuple(stage.name for stage in self.stages if stage.name in makers)
 
     def writers(self, topic: str) -> tuple[str, ...]:
         """The stages that made what is in a topic, as far as the program says."""
-        if topic.startswith(TAP):
-            return (topic.removeprefix(TAP),)
-        return tuple(stage.name for stage in self.stages if topic in stage.writes)
+        found = tuple(stage.name for stage in self.stages if topic in stage.writes)
+        return found or ((topic.removeprefix(TAP),) if topic.startswith(TAP) else ())
 
     def owner(self, store: str) -> str:
         """The stage that keeps a store; others may look into it."""
@@ -119,8 +120,10 @@ def _written(node: AnyNode) -> tuple[TopicSpec, ...]:
 
 
 def _maker(node: AnyNode, nodes: Mapping[str, tuple[AnyNode, Subtopology]]) -> str:
-    """Who made what a node hands on: of a sink that does not choose, its parent."""
-    while isinstance(node, Sink) and node.choose is None and len(node.parents) == 1:
+    """Who made what a node hands on: of a plain sink, or a table made a stream, its parent."""
+    while len(node.parents) == 1 and (
+        isinstance(node, ToStream) or (isinstance(node, Sink) and node.choose is None)
+    ):
         node = nodes[node.parents[0]][0]
     return node.name
 

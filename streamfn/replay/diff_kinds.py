@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from streamfn.replay.diff_blame import Suspect
-from streamfn.replay.diff_graph import TAP
 from streamfn.replay.diff_rows import Root
 from streamfn.replay.fields import Rules
+from streamfn.replay.taps import PREFIX as TAP
 
 Kind: TypeAlias = Literal["changed", "missing", "extra", "reordered", "raised"]
 KINDS: Final[tuple[Kind, ...]] = ("raised", "missing", "extra", "changed", "reordered")

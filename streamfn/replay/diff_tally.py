@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from streamfn.record import Headers
 from streamfn.replay.diff_blame import Upstream
-from streamfn.replay.diff_graph import TAP, Graph, readers
+from streamfn.replay.diff_graph import Graph, readers
 from streamfn.replay.diff_kinds import KINDS, STATE, Example, Group, Kind, Options
 from streamfn.replay.diff_rows import Pair, Row
 from streamfn.replay.effects import Raised
@@ -28,6 +28,7 @@ from streamfn.replay.fields import (
     read_state,
     same,
 )
+from streamfn.replay.taps import PREFIX as TAP
 
 NOT_COMPARED: Final = frozenset({"streamfn.provenance", "streamfn.root", "streamfn.failed_at_ms"})
 """Headers that tell of the run, not of the record."""
@@ -198,8 +199,6 @@ class Tally:
             for name, value in row.content.headers:
                 if name == "streamfn.stage":
                     return value.decode(errors="replace")
-        if topic.startswith(TAP):
-            return topic.removeprefix(TAP)
         writers = self.graph.writers(topic)
         known = row.stage if row.stage in writers or not writers else ""
         return known or " or ".join(writers) or topic

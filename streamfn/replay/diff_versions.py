@@ -12,13 +12,14 @@ from typing import Final, NamedTuple
 from streamfn.graph.stores import decode_entry, entry_serde
 from streamfn.graph.topology import PLAIN_KINDS
 from streamfn.replay.diff_blame import Blame
-from streamfn.replay.diff_graph import TAP, Graph, as_json, merged
+from streamfn.replay.diff_graph import Graph, as_json, merged
 from streamfn.replay.diff_kinds import STATE, Comparison, Group, Options
 from streamfn.replay.diff_roots import ByRoot
 from streamfn.replay.diff_rows import Pair, Root
 from streamfn.replay.diff_tally import Found, Mask, Tally, compared_headers
 from streamfn.replay.effects import Effects, Raised
 from streamfn.replay.replay import Replayed
+from streamfn.replay.taps import PREFIX as TAP
 
 AT_END: Final = 2**62
 """The rank of what has none: it comes last."""
@@ -67,7 +68,9 @@ class Versions:
         both = set(expected.seen) & set(actual.seen)
         self._blame = Blame(self.graph, both)
         self._one_sided = {
-            f"{TAP}{name}" for name in {*expected.seen, *actual.seen} if name not in both
+            topic
+            for topic in expected.topics.keys() ^ actual.topics.keys()
+            if topic.startswith(TAP)
         }
         self._topics: dict[str, ByRoot] = {}
         self._sides = (Side(), Side())

@@ -176,7 +176,7 @@ def _walk(
             yield from _lists(left, right, path, depth)
         elif left != right:
             yield path, left, right
-    elif not same(cast("object", expected), cast("object", actual)):
+    elif not same(expected, actual):  # pyright: ignore[reportUnknownArgumentType]  # of any type
         yield path, expected, actual
 
 

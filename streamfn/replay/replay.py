@@ -7,7 +7,7 @@ interval and number of workers.
 """
 
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from streamfn.replay.exchange import Exchange
 from streamfn.replay.feeding import Feeding
 from streamfn.replay.notices import notices_of
 from streamfn.replay.programs import as_replayed
-from streamfn.replay.recording import Inputs
+from streamfn.replay.recording import Chunk, Inputs
 from streamfn.replay.replay_log import ReplayLog
 from streamfn.replay.taps import tapped
 from streamfn.results import store_name
@@ -95,7 +95,7 @@ def replay(
     """Run a program on recorded inputs to their end; what it has left can be read inside ``with``.
 
     Args:
-        topology: the program; its feeds are left out, as the recording has what they loaded.
+        topology: the program; its feeds are left out.
         inputs: a recording, or the topics of a log.
         sink: takes all outputs, repartition records and dead letters.
         config: ``commit_interval_ms`` and the bounds of memory; nothing else matters here.
@@ -123,28 +123,42 @@ def replay(
     planned = plan(tapped(whole) if taps else whole, widths)
     planned = replace(planned, replayed=True, noted=None if fail_fast else noted)
     feeding = Feeding(planned, inputs, end_to_end=end_to_end, repartitions=repartitions)
-    exchange = Exchange(planned, {**widths, **_widths(planned)}, feeding.fed, sink)
-    exchange.committed.update(feeding.positions())
-    if fold_changelogs:
-        exchange.folded = {source: {} for source in _changelogs(planned)}
+    exchange = _exchange(planned, feeding, widths, sink, fold_changelogs=fold_changelogs)
     config = replace(config or Config(), broker="", poll_timeout_ms=0, start="earliest")
     with ExitStack() as stack:
         calm = stack.enter_context(calm_memory())
         folder = None if in_memory else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         logs = [ReplayLog(exchange, feeding, member, workers) for member in range(workers)]
         made = [_worker(planned, log, config, folder, generated=generated) for log in logs]
+        done = Replayed(planned, notices_of(whole, inputs), made, exchange, raised=raised)
         for worker in made:
             stack.callback(worker.close, commit=False)
             worker.start()
         _settle(made)
         calm()
-        done = Replayed(planned, notices_of(whole, inputs), made, exchange, raised=raised)
-        for chunk in in_order(inputs, planned, feeding.fed):
-            for _ in exchange.turns(chunk):
-                _settle(made)
-            done.records += sum(map(len, chunk))
-            progress(done.records, feeding.total)
+        _run(done, in_order(inputs, planned, feeding.fed), lambda n: progress(n, feeding.total))
         yield done
+
+
+def _exchange(
+    planned: Plan, feeding: Feeding, widths: Mapping[str, int], sink: EffectSink, *,
+    fold_changelogs: bool,
+) -> Exchange:  # fmt: skip
+    """The topics, as wide as they were recorded, from where the recording begins."""
+    exchange = Exchange(planned, {**widths, **_widths(planned)}, feeding.fed, sink)
+    exchange.committed.update(feeding.positions())
+    if fold_changelogs:
+        exchange.folded = {source: {} for source in _changelogs(planned)}
+    return exchange
+
+
+def _run(done: Replayed, chunks: Iterable[Chunk], progress: Callable[[int], None]) -> None:
+    """Let all chunks through."""
+    for chunk in chunks:
+        for _ in done.exchange.turns(chunk):
+            _settle(done.workers)
+        done.records += sum(map(len, chunk))
+        progress(done.records)
 
 
 def _widths(planned: Plan) -> dict[str, int]:

@@ -5,8 +5,7 @@ Only read by mypy and pyright, never run.
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, assert_type
+from typing import assert_type
 
 import msgspec
 
@@ -49,23 +48,6 @@ assert_type(maybe, sf.Topic[str, int | None])
 assert_type(lists, sf.Topic[str, list[int]])
 assert_type(pairs, sf.Topic[tuple[str, str], Flight])
 assert_type(texts, sf.Topic[str, bytes])
-
-registry = sf.SchemaRegistry("mock://types", compatibility="FULL")
-by_type = sf.avro(Flight, registry=registry, subject="record", namespace="air")
-by_schema = sf.avro({"type": "string"}, type=str)
-in_avro = app.topic("in-avro", key=sf.avro(str), value=by_type)
-optional = app.topic("optional", key=sf.avro(str), value=sf.avro(Flight | None))
-assert_type(by_type, sf.Serde[Flight])
-assert_type(by_schema, sf.Serde[str])
-assert_type(in_avro, sf.Topic[str, Flight])
-assert_type(optional, sf.Topic[str, Flight | None])
-
-
-def of_files() -> None:
-    """Schemas that would have to be there."""
-    assert_type(sf.avro("flight.avsc", type=Flight, register=False), sf.Serde[Flight])
-    assert_type(sf.avro(Path("flight.avsc")), sf.Serde[Any])
-
 
 departures = app.stream(flights)
 weather_table = app.table(weather)
@@ -399,19 +381,6 @@ def looking(
 ) -> int:
     """Looks up in windows, and in a table of all airports."""
     return hourly.get(sf.Windowed(flight.origin, 0, 3_600_000)) or 0
-
-
-# tests
-def test_replay(replay: sf.testing.Replay, driver: sf.testing.MakeDriver) -> None:
-    """What a test gets from the fixtures has the types of its topics."""
-    result = replay("recordings/week.jsonl.zst", app, workers=2, commit_interval_ms=0)
-    assert_type(result, sf.testing.ReplayResult)
-    assert_type(result.read(delays), list[sf.Record[str, CarrierDelay]])
-    assert_type(result.dead_letters(), list[sf.Record[bytes | None, bytes | None]])
-    assert_type(result.raised[0].stage, str)
-    result.check("week", first=10)
-    result.check_same_as(replay("recordings/week.jsonl.zst"), ignore="minutes")
-    assert_type(driver(app), sf.testing.TestDriver)
 
 
 # loading

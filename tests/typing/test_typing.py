@@ -1,6 +1,7 @@
 """Both type checkers take what is right and refuse what is wrong, at the user's own line.
 
-``good.py`` must be clean; each bad line of ``bad.py`` ends with the error it must get from each.
+``good.py`` and ``good_more.py`` must be clean; each bad line of ``bad.py`` ends with the error that
+it must get from each.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-GOOD, BAD = (f"tests/typing/{name}.py" for name in ("good", "bad"))
+GOOD, MORE, BAD = (f"tests/typing/{name}.py" for name in ("good", "good_more", "bad"))
 EXPECTED = re.compile(r"  # (?P<mypy>[a-z-]+) (?P<pyright>report\w+|-)$")
 
 Errors: TypeAlias = dict[str, dict[int, set[str]]]
@@ -31,7 +32,7 @@ class Checkers(NamedTuple):
 @pytest.fixture(scope="module")
 def checkers() -> Checkers:
     """Run both checkers once, at the same time."""
-    mypy = started("mypy", "--strict", "--output", "json", GOOD, BAD)
+    mypy = started("mypy", "--strict", "--output", "json", GOOD, MORE, BAD)
     # The tree's own settings leave the bad file out, even if it is named: these name both.
     settings = ["-p", "tests/typing/pyrightconfig.json", "--pythonpath", sys.executable]
     pyright = started("pyright", *settings, "--outputjson")
@@ -91,7 +92,8 @@ def test_bad_lines_are_marked() -> None:
 def test_good_program_is_clean(checkers: Checkers, checker: str) -> None:
     """A right program gets no error, and has the types that it asserts."""
     errors: Errors = getattr(checkers, checker)
-    assert {line: sorted(codes) for line, codes in errors[GOOD].items()} == {}
+    for file in (GOOD, MORE):
+        assert {line: sorted(codes) for line, codes in errors[file].items()} == {}, file
 
 
 @pytest.mark.parametrize("checker", Checkers._fields)

@@ -5,6 +5,7 @@ from functools import partial
 
 from streamfn.clock import CountingRandom, ManualClock
 from streamfn.connectors.embedded import EmbeddedLog
+from streamfn.connectors.log import Log
 from streamfn.record import Columns, TopicPartition
 from streamfn.replay.log_inputs import Keep, LogInputs
 from streamfn.replay.ranges import Ranges, Span, resolve
@@ -36,7 +37,7 @@ def write(log: EmbeddedLog, topic: str, partition: int, times_ms: Sequence[int])
     log.commit()
 
 
-def inputs_of(log: EmbeddedLog, ranges: Ranges, keep: dict[str, Keep] | None = None) -> LogInputs:
+def inputs_of(log: Log, ranges: Ranges, keep: dict[str, Keep] | None = None) -> LogInputs:
     """Read ranges of a log."""
     selected = Selected(dict.fromkeys(ranges, "other"), ranges)
     header = header_of(log, selected, application="", source="test", now_ms=NOW_MS)

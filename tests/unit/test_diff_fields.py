@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -41,7 +42,7 @@ def places(value: Any, path: str = "") -> list[tuple[str, list[Any]]]:
         named = cast("dict[str, Any]", value).items()
         inner = [(f"{path}.{name}" if path else name, name, one) for name, one in named]
     elif isinstance(value, list):
-        items = enumerate(cast("list[Any]", value))
+        items = enumerate(cast("Sequence[Any]", value))
         inner = [(f"{path}[{at}]", at, one) for at, one in items]
     if not inner:
         return [(path or "<value>", [])]

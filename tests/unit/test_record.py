@@ -1,14 +1,12 @@
-"""What a program's topics are to a recording, which records are taken, and state at a boundary."""
+"""What a program's topics are to a recording, and state at a commit boundary."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import streamfn as sf
 from streamfn.clock import ManualClock
@@ -18,13 +16,12 @@ from streamfn.engine.marks import Mark, mark_of, written
 from streamfn.engine.topics import existing_partitions
 from streamfn.errors import ConfigError, LogError, StopError
 from streamfn.graph.plan import Plan, plan
-from streamfn.record import Batch, Columns, TopicPartition
+from streamfn.record import Columns, TopicPartition
 from streamfn.replay.boundary import Boundary, Copier
 from streamfn.replay.log_inputs import LogInputs
 from streamfn.replay.ranges import Bound, Span
 from streamfn.replay.recording import Range
 from streamfn.replay.roles import Selection, header_of, outputs_of, roles_of, select, specs_of
-from streamfn.replay.sample import both, by_keys, by_share, by_time, share_of
 from streamfn.run import opened_log, run_embedded
 from streamfn.serde import as_key_serde, state_serde
 from tests.unit.log_world import NOW_MS, rows_of
@@ -63,7 +60,7 @@ class World:
         return Config(state_dir=self.folder)
 
     @contextmanager
-    def log(self) -> Iterator[tuple[Log, Plan]]:
+    def log(self) -> Generator[tuple[Log, Plan]]:
         """Look at the log."""
         topology = self.app.topology()
         with opened_log("shop", self.config) as (log, _):
@@ -180,68 +177,6 @@ def test_outputs_are_taken_by_their_times(world: World) -> None:
         }  # fmt: skip
         (totals,) = (topic for topic in header.topics if topic.name == "totals")
         assert (totals.role, totals.key, totals.value) == ("output", "str", "json[int]")
-
-
-# samples
-def batch_of(keys: list[bytes | None], times: list[int] | None = None) -> Batch:
-    """Make a batch of these keys."""
-    count = len(keys)
-    values: list[bytes | None] = [b"%d" % n for n in range(count)]
-    source = TopicPartition("a", 1)
-    return Batch(
-        source, keys, values, times or [0] * count, range(10, 10 + count), 10 + count,
-        [(("n", b"%d" % n),) for n in range(count)],
-    )  # fmt: skip
-
-
-@given(st.lists(st.binary(max_size=3) | st.none()), st.sampled_from([0.01, 0.3, 0.5, 1.0]))
-def test_a_key_is_taken_whole(keys: list[bytes | None], share: float) -> None:
-    """In any batch, by any sample of the same share; columns stay together."""
-    found = by_share(share)(batch_of(keys))
-    again = by_share(share)
-    taken = {key for key in found.keys if key is not None}
-    for key in {key for key in keys if key is not None}:
-        assert (len(again(batch_of([key]))) == 1) == (key in taken)
-        assert found.keys.count(key) == (keys.count(key) if key in taken else 0)
-    assert found.next_offset == 10 + len(keys)
-    assert [keys[offset - 10] for offset in found.offsets] == found.keys
-    assert found.values == [b"%d" % (offset - 10) for offset in found.offsets]
-    assert [h for ((_, h),) in found.headers or []] == found.values
-
-
-def test_a_share_is_about_right() -> None:
-    """Of many keys, and of records without any."""
-    many = batch_of([b"%d" % n for n in range(20_000)])
-    none = batch_of([None] * 20_000)
-    for batch in (many, none):
-        assert 1_800 < len(by_share(0.1)(batch)) < 2_200
-    assert {*by_share(0.05)(many).offsets} < {*by_share(0.1)(many).offsets}
-
-
-@pytest.mark.parametrize(
-    ("text", "share"), [("1%", 0.01), ("0.25", 0.25), (".5%", 0.005), ("1", 1)]
-)
-def test_shares(text: str, share: float) -> None:
-    """As a percentage or a fraction."""
-    assert share_of(text) == share
-
-
-@pytest.mark.parametrize("text", ["0", "0%", "101%", "2", "x", "-1%", "1e-3"])
-def test_what_is_no_share(text: str) -> None:
-    """Nothing, and more than all."""
-    with pytest.raises(ConfigError, match="is no share"):
-        share_of(text)
-
-
-def test_keys_and_times_thin_out() -> None:
-    """Each alone, and both together."""
-    batch = batch_of([b"a", b"b", None, b"a"], [5, 6, 7, 8])
-    keys, times = by_keys(frozenset({b"a"})), by_time(6, None)
-    assert list(keys(batch).offsets) == [10, 13]
-    assert list(times(batch).offsets) == [11, 12, 13]
-    assert list(by_time(None, 6)(batch).offsets) == [10]
-    assert list(both(keys, times)(batch).offsets) == [13]
-    assert len(both(by_time(99, None), keys)(batch)) == 0
 
 
 # state
@@ -386,7 +321,7 @@ def test_an_application_that_has_never_committed(tmp_path: Path) -> None:
 
 
 @contextmanager
-def opened_for(world: World) -> Iterator[tuple[Log, Plan]]:
+def opened_for(world: World) -> Generator[tuple[Log, Plan]]:
     """A log with the topics of a program that has not run: its positions are forgotten."""
     world.run()
     with world.log() as (log, planned):

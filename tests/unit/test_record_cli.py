@@ -1,20 +1,21 @@
 """``streamfn record`` on the embedded log: what it writes, says and refuses."""
 
 import json
+import os
 import signal
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streamfn.cli import recorder
 from streamfn.cli.recorder import bytes_of_key
 from streamfn.replay.files import open_recording
+from streamfn.replay.record import Copied, copy
+from streamfn.replay.recording import Inputs, Writer
 from tests.unit.cli_shell import TEXTS, Shell, open_shell
 from tests.unit.log_world import rows_of
-
-PATIENCE_S = 20.0
 
 
 @pytest.fixture
@@ -155,15 +156,28 @@ def made(shell: Shell) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopped_while_it_waits(shell: Shell, number: signal.Signals, code: int) -> None:
+def test_stopped_while_it_writes(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
     """It says so, and leaves no file, not even half of one."""
-    words = ("record", "lines", "--to", "+10m", "-o", "r.jsonl")
-    with Path("errors").open("w") as errors, shell.start(*words, errors=errors) as process:
-        deadline_s = time.monotonic() + PATIENCE_S
-        while "waiting until" not in Path("errors").read_text():
-            assert time.monotonic() < deadline_s, Path("errors").read_text()
-            time.sleep(0.05)
-        process.send_signal(number)
-        assert process.wait(PATIENCE_S) == code
-    assert "stopped; nothing was recorded" in Path("errors").read_text()
+    halves: list[Path] = []
+
+    def interrupted(inputs: Inputs, writer: Writer, progress: Callable[[int], None]) -> Copied:
+        copy(inputs, writer, progress)
+        halves.extend(Path().glob("r.*"))
+        os.kill(os.getpid(), number)
+        return copy(inputs, writer, progress)
+
+    monkeypatch.setattr(recorder, "copy", interrupted)
+    before = signal.getsignal(number)
+    result = shell("record", "lines", "-o", "r.jsonl", code=code)
+    assert result.stderr == "stopped; nothing was recorded\n"
+    assert [path.name for path in halves] == ["r.jsonl.partial"]
     assert not list(Path().glob("r.*"))
+    assert signal.getsignal(number) == before
+
+
+def test_an_embedded_log_is_not_waited_for(shell: Shell) -> None:
+    """Nobody can write to it meanwhile."""
+    shell("record", "lines", "--to", "+10m", "-o", "r.jsonl")
+    assert len(written("r.jsonl")) == 3

@@ -316,4 +316,6 @@ def test_streamfn_does_not_import_pydantic() -> None:
         "assert streamfn.serde.state_serde(dict[str, int])\n"
         "assert not {'pydantic', 'faust', 'google.protobuf'} & set(sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=True)
+    paths = {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=paths, check=False)
+    assert done.returncode == 0

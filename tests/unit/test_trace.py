@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,8 @@ def test_an_offset_without_a_record_is_told() -> None:
     found = topics.reader.find(place)
     assert found.record is not None
     assert why_gone(found) == "it is"
-    gone = Reader(_Without(topics.log, 0), ManualClock()).find(place)
+    without: Any = _Without(topics.log, 0)
+    gone = Reader(without, ManualClock()).find(place)
     assert gone.gone == "marker"
     assert "a transaction's marker" in why_gone(gone)
 
@@ -233,7 +234,7 @@ class _Without:
 
 # the verb
 @contextmanager
-def log_of(folder: Path) -> Iterator[EmbeddedLog]:
+def log_of(folder: Path) -> Generator[EmbeddedLog]:
     """The log of the program that counts words."""
     log = open_embedded(
         folder / ".streamfn" / "words" / "log", clock=SystemClock(), random=SystemRandom()

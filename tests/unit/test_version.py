@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import count
 from pathlib import Path
@@ -118,7 +119,7 @@ def total(order: Order, seen: sf.Value[float] = start) -> float:
 @pytest.fixture
 def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Versions":
     """Makes programs and asks for their versions."""
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     return Versions(tmp_path)
 
 
@@ -149,7 +150,7 @@ class Versions:
 
 
 @pytest.fixture(autouse=True)
-def forgotten() -> "object":
+def forgotten() -> Iterator[None]:
     """Leave no module of ours behind."""
     yield
     for name in ("rates", "program"):
@@ -295,6 +296,6 @@ def test_paths_are_written_without_where_they_are_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A constant that names a file of the program is the same on another machine."""
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert portable(str(tmp_path / "data" / "rates.csv")) == "data/rates.csv"
     assert portable("/elsewhere/rates.csv") == "/elsewhere/rates.csv"
