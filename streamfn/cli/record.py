@@ -156,7 +156,7 @@ def record(
     between = False if repartitions is None and (thin or not outputs) else repartitions
     asked = Asked(
         Selection(tuple(dict.fromkeys(topics or ())), outputs, between),
-        Span(*bounds, chosen, on_gap),
+        Span(*bounds, chosen, "skip" if on_gap == "skip" else "fail"),
         tuple(key or ()),
         None if sample is None else share_of(sample),
         tuple(dict.fromkeys(state or ())),

@@ -209,6 +209,7 @@ def _compare(asked: Asked) -> int:
                 end_to_end=manner.end_to_end,
                 workers=manner.workers,
                 tell=bar.tell,
+                topology=topology,
             )
     show_comparison(found, json=asked.as_json)
     return found.exit_code

@@ -64,6 +64,8 @@ class Job(msgspec.Struct, frozen=True):
     workers: int = 1
     state: bool = True
     """Send the last state, too."""
+    translated: bool = True
+    """Send what only the program's serdes can read as JSON."""
     frames_fd: int = -1
 
 
@@ -78,10 +80,10 @@ class VersionError(StreamfnError):
 # the child's side
 def work(job: Job, topology: Topology, inputs: Inputs, send: Callable[[bytes], None]) -> None:
     """Replay a program and send all that comes of it."""
-    planned = _planned(topology, inputs, taps=job.taps)
+    planned = planned_for(topology, inputs, taps=job.taps)
     fed = fed_topics(planned, inputs, end_to_end=job.end_to_end, repartitions=job.repartitions)
     send(written(Hello(graph_of(planned), sorted(fed))))
-    outlet = Outlet(send, translations(planned))
+    outlet = Outlet(send, translations(planned) if job.translated else {})
     with replay(
         topology, inputs, outlet,
         workers=job.workers, taps=job.taps, progress=outlet.progress, end_to_end=job.end_to_end,
@@ -96,7 +98,7 @@ def work(job: Job, topology: Topology, inputs: Inputs, send: Callable[[bytes], N
         send(written(Closed()))
 
 
-def _planned(topology: Topology, inputs: Inputs, *, taps: bool) -> Plan:
+def planned_for(topology: Topology, inputs: Inputs, *, taps: bool) -> Plan:
     """The plan that the replay will have, as far as a comparison asks."""
     widths = {topic.name: topic.partitions for topic in inputs.header.topics}
     whole = replace(topology, feeds=())

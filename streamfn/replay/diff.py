@@ -14,7 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from streamfn.graph.plan import Plan
-from streamfn.replay.child import Job, VersionError
+from streamfn.graph.topology import Topology
+from streamfn.replay.child import Job, VersionError, planned_for
 from streamfn.replay.diff_children import COMPARING, Tell, quiet, self_check, two, with_run
 from streamfn.replay.diff_frames import translated_effects
 from streamfn.replay.diff_graph import graph_of, translations
@@ -82,7 +83,7 @@ def diff_versions(
 def diff_against_run(
     target: str, inputs: Inputs, options: Options | None = None, *,
     expected: Inputs | None = None, end_to_end: bool = False, repartitions: bool = True,
-    workers: int = 1, tell: Tell = quiet,
+    workers: int = 1, tell: Tell = quiet, topology: Topology | None = None,
 ) -> Comparison:  # fmt: skip
     """Replay a program and compare what it writes with what the real run wrote.
 
@@ -95,6 +96,8 @@ def diff_against_run(
         repartitions: repartition topics come from the recording, where it has them.
         workers: so many workers in each replay.
         tell: is told how far it is.
+        topology: the program; without it topics whose bytes only its own serdes can read (Avro,
+            keys of windows) are compared as bytes.
 
     Raises:
         ConfigError: nothing that the program writes was recorded.
@@ -107,10 +110,12 @@ def diff_against_run(
         outputs = expected or stack.enter_context(reopened(inputs, recording))
         job = Job(
             target, recording, taps=False, end_to_end=end_to_end, repartitions=repartitions,
-            workers=workers, state=False,
+            workers=workers, state=False, translated=topology is not None,
         )  # fmt: skip
+        planned = topology and planned_for(topology, inputs, taps=False)
         unstable, mask = self_check(this, job, options, tell)
-        found = with_run(this, job, outputs, options, mask, tell)
+        serdes = translations(planned) if planned else {}
+        found = with_run(this, job, outputs, options, mask, tell, serdes)
     found.unstable = unstable
     return found
 

@@ -4,18 +4,27 @@ Frames come from the children's pipes and go to the comparison while the replays
 neither side gets far ahead of the other, and at the end no process is left.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from streamfn.errors import ConfigError, InternalError
 from streamfn.replay.child import Child, Children, Job, readable
-from streamfn.replay.diff_frames import Ended, Entries, Failing, Hello, Made, effects_of
+from streamfn.replay.diff_frames import (
+    Ended,
+    Entries,
+    Failing,
+    Hello,
+    Made,
+    Translations,
+    effects_of,
+    translated_batch,
+)
 from streamfn.replay.diff_graph import Graph
 from streamfn.replay.diff_kinds import Comparison, Group, Options
 from streamfn.replay.diff_run import AgainstRun
 from streamfn.replay.diff_tally import Mask
 from streamfn.replay.diff_versions import AT_END, StateRow, Versions
-from streamfn.replay.recording import Inputs
+from streamfn.replay.recording import Chunk, Inputs
 from streamfn.replay.versions import Version
 
 Tell: TypeAlias = Callable[[str, int], None]
@@ -118,16 +127,17 @@ def _state_rows(child: Child) -> Iterator[StateRow]:
 
 # a child and the real run
 def with_run(
-    this: Version, job: Job, outputs: Inputs, options: Options, mask: Mask, tell: Tell
-) -> Comparison:
-    """Replay a version and read what the real run wrote beside it."""
+    this: Version, job: Job, outputs: Inputs, options: Options, mask: Mask, tell: Tell,
+    serdes: Translations,
+) -> Comparison:  # fmt: skip
+    """Replay a version and read what the real run wrote beside it, by the same serdes."""
     with Children([Child(this, job, SEEDS[0])]) as (child,):
         hello = _hello(child)
         topics = _compared(hello.graph, outputs)
         run = AgainstRun(
             hello.graph, options, topics, fed=hello.reads, edges=_has_edges(outputs), mask=mask
         )
-        chunks = outputs.chunks(set(topics))
+        chunks = _readable(outputs.chunks(set(topics)), serdes)
         end: Ended | None = None
         for frame in child.frames():
             match frame:
@@ -152,6 +162,11 @@ def with_run(
         comparison.inputs, comparison.notices = end.records, list(end.notices)
     run.finish(comparison)
     return comparison
+
+
+def _readable(chunks: Iterable[Chunk], serdes: Translations) -> Iterator[Chunk]:
+    for chunk in chunks:
+        yield [translated_batch(batch, serdes) for batch in chunk]
 
 
 def _compared(graph: Graph, outputs: Inputs) -> list[str]:

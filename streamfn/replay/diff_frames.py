@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from streamfn.record import Headers, TopicPartition
+from streamfn.record import Batch, Headers, TopicPartition
 from streamfn.replay.diff_graph import Graph, translated
 from streamfn.replay.effects import Effects, Raised
 from streamfn.serde import Serde
@@ -161,6 +161,12 @@ def translated_effects(effects: Effects, serdes: Translations) -> Effects:
     key, value = serdes[effects.topic]
     keys, values = translated(effects.keys, key), translated(effects.values, value)
     return replace(effects, keys=keys, values=values)
+
+
+def translated_batch(batch: Batch, serdes: Translations) -> Batch:
+    """The same of records that the real run wrote."""
+    key, value = serdes.get(batch.source.topic, (None, None))
+    return replace(batch, keys=translated(batch.keys, key), values=translated(batch.values, value))
 
 
 class Outlet:

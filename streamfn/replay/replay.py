@@ -98,7 +98,7 @@ def replay(
         topology: the program; its feeds are left out.
         inputs: a recording, or the topics of a log.
         sink: takes all outputs, repartition records and dead letters.
-        config: ``commit_interval_ms`` and the bounds of memory; nothing else matters here.
+        config: ``commit_interval_ms`` and the bounds of memory.
         workers: so many workers share the tasks, in one thread.
         end_to_end: the user's topics that the program writes and reads come from itself.
         repartitions: repartition topics come from the recording, in the order of the live run.
@@ -133,9 +133,7 @@ def replay(
         done = Replayed(planned, notices_of(whole, inputs), made, exchange, raised=raised)
         for worker in made:
             stack.callback(worker.close, commit=False)
-            worker.start()
-        _settle(made)
-        calm()
+        _start(made, calm)
         _run(done, in_order(inputs, planned, feeding.fed), lambda n: progress(n, feeding.total))
         yield done
 
@@ -150,6 +148,14 @@ def _exchange(
     if fold_changelogs:
         exchange.folded = {source: {} for source in _changelogs(planned)}
     return exchange
+
+
+def _start(workers: list[Worker], calm: Callable[[], None]) -> None:
+    """Have the workers open their tasks, with the state that they begin with."""
+    for worker in workers:
+        worker.start()
+    _settle(workers)
+    calm()
 
 
 def _run(done: Replayed, chunks: Iterable[Chunk], progress: Callable[[int], None]) -> None:

@@ -163,8 +163,8 @@ def _from_boundary(
 ) -> Selected:
     """Have each task's input begin where its copied state stands, and outputs where they ended."""
     whole = {name for name, role in roles.items() if role == "global_table"}
-    part = Span(end=span.end, partitions=span.partitions)
-    ranges = resolve(log, roles, part, now_ms, whole=whole)
+    later = Span(end=span.end, partitions=span.partitions)
+    ranges = resolve(log, roles, later, now_ms, whole=whole)
     starts = {**boundary.outputs, **boundary.starts}
     for name, parts in ranges.items():
         for number, part in parts.items():

@@ -7,10 +7,11 @@ from streamfn.clock import CountingRandom, ManualClock
 from streamfn.connectors.embedded import EmbeddedLog
 from streamfn.connectors.log import Log
 from streamfn.record import Columns, TopicPartition
-from streamfn.replay.log_inputs import Keep, LogInputs
+from streamfn.replay.log_inputs import LogInputs
 from streamfn.replay.ranges import Ranges, Span, resolve
 from streamfn.replay.recording import Chunk, Inputs
 from streamfn.replay.roles import Selected, header_of
+from streamfn.replay.sample import Keep
 from streamfn.rocks import Memory
 
 NOW_MS = 1_000_000_000_000

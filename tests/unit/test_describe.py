@@ -77,7 +77,7 @@ def test_json_keys_are_stable(facts: Description) -> None:
     found = msgspec.json.decode(msgspec.json.encode(facts))
     assert set(found) == {
         *("application", "on_error", "retries", "retry_backoff_ms"),
-        *("subtopologies", "topics", "feeds", "global_tables"),
+        *("subtopologies", "topics", "feeds", "global_tables", "version"),
     }
     sub = found["subtopologies"][0]
     assert set(sub) == {"name", "tasks", "stages", "stores"}
