@@ -155,14 +155,18 @@ def test_rules_hold(recording: Path, tmp_path: Path) -> None:
     assert [example.key for example in state.examples] == ["k0", "k1"]
 
 
-def test_raised(recording: Path, tmp_path: Path) -> None:
-    """A function that raises under ``on_error`` fail: the record is undone, and it is told."""
-    one = program(tmp_path / "one.py", tags="[str(1 / (row.number - 870))]")
-    other = program(tmp_path / "other.py", tags="[str(1 / (row.number - 870.5))]")
-    comparison = versions(recording, one, other, Options(self_check=False))
+@pytest.mark.parametrize("policy", ["", ', on_error="skip"', ', on_error="dead_letter"'])
+def test_raised(policy: str, recording: Path, tmp_path: Path) -> None:
+    """A function that raises is to blame, not those in front of it whose work is undone."""
+    one = program(tmp_path / "one.py", policy=policy)
+    other = program(tmp_path / "other.py", tags="[str(1 / (row.number - 870))]", policy=policy)
+    comparison = versions(recording, other, one, Options(self_check=False))
+    assert comparison.blamed == ["tag"]
     (raised,) = (group for group in comparison.groups if group.kind == "raised")
     assert (raised.stage, raised.count) == ("tag", 1)
-    assert str(raised.examples[0].actual).startswith("ZeroDivisionError")
+    assert raised.examples[0].key == "k0"
+    assert str(raised.examples[0].expected).startswith("ZeroDivisionError")
+    assert ("add", "extra", "tag") in {(g.stage, g.kind, g.follows) for g in comparison.groups}
 
 
 @pytest.mark.parametrize(
