@@ -66,4 +66,13 @@ def root_time(root: str) -> datetime:
     >>> root_time("flights 0 12 1000 .0")
     datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=datetime.timezone.utc)
     """
-    return _EPOCH + timedelta(milliseconds=int(root.split(" ")[3]))
+    return time_at(int(root.split(" ")[3]))
+
+
+def time_at(time_ms: int) -> datetime:
+    """Return a time in UTC.
+
+    >>> time_at(1000)
+    datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=datetime.timezone.utc)
+    """
+    return _EPOCH + timedelta(milliseconds=time_ms)

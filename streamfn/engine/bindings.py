@@ -10,9 +10,10 @@ that raises leaves no trace.
 # The engine drives the slots of what it injects; users are not to touch them.
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any, get_args, get_origin
 
-from streamfn.chance import Chance, root_text
+from streamfn.chance import Chance, root_text, time_at
 from streamfn.engine.keys import KeyForm, to_object, to_store
 from streamfn.engine.operators.timed import Timed, row_of
 from streamfn.engine.scope import Scope
@@ -223,7 +224,7 @@ class TaskContext(Context[Any]):
     def __init__(self, scope: Scope, send: Callable[[Any], None], stage: str) -> None:
         self._scope, self._cursor, self._send = scope, scope.cursor, send
         self._now_ms = self._record_ms if scope.replayed else scope.clock.now_ms
-        self._chance = Chance(stage)
+        self._chance = scope.chances.setdefault(stage, Chance(stage))
         self.key, self.timestamp_ms, self.emitted = None, 0, []
 
     @property
@@ -255,18 +256,19 @@ class TaskContext(Context[Any]):
         """Put what is to be sent into the transaction."""
         self._send(record)
 
-    def reset(self) -> None:
-        """The record is processed again: it gets the same chance."""
-        self._chance.reset()
+    def now(self) -> datetime:
+        """When the record happened that this call goes back to, or a timer's time."""
+        return time_at(self.timestamp_ms) if self._cursor.offset < 0 else super().now()
 
     def _record_ms(self) -> int:
         return self.timestamp_ms
 
     def _root(self) -> str:
         cursor = self._cursor
-        if cursor.offset < 0:  # a timer
-            return root_text(self._scope.task, self._scope.partition, -1, self.timestamp_ms)
-        return f"{cursor.root} {cursor.source.topic}" if cursor.rooted else cursor.root
+        if cursor.offset < 0:  # a timer: of one firing there may be results of several times
+            return root_text(self._scope.task, self._scope.partition, -1, cursor.fired_ms)
+        topic = cursor.source.topic  # one root may come by several repartitions
+        return f"{cursor.root} {topic}" if topic in self._scope.internal else cursor.root
 
 
 class Bound:
@@ -340,5 +342,3 @@ class Bound:
         """After a failure: no value is absent or deleted any more."""
         for value in self.values.values():
             value.target._state = 0
-        if self.context is not None:
-            self.context.reset()

@@ -177,7 +177,8 @@ class Failures:
         """
         if self._plan.noted is None:
             raise error
-        error.rank = self._scope.cursor.rank
+        cursor = self._scope.cursor
+        error.rank = cursor.moved if cursor.offset < 0 else cursor.rank
         self._plan.noted(error)
 
     def _retry(self, error: Exception, source: TopicPartition, offset: int, policy: Policy) -> None:
@@ -232,6 +233,7 @@ class Failures:
     def undo(self, marks: Sequence[int]) -> None:
         """Take back state and outputs of the current record."""
         self._undo(0, self.marked, marks)
+        self._scope.again()
 
     def _undo(self, begun: int, marked: Sequence[Columns], marks: Sequence[int]) -> None:
         undo = self._scope.undo

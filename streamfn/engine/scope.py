@@ -13,7 +13,7 @@ from functools import partial
 from operator import length_hint
 from typing import Any, TypeAlias
 
-from streamfn.chance import root_text
+from streamfn.chance import Chance, root_text
 from streamfn.clock import Clock
 from streamfn.engine.global_table import GlobalTable
 from streamfn.graph.plan import Subtopology
@@ -40,7 +40,7 @@ class Cursor:
     So the hot loop counts nothing, and yet a failing record knows its offset.
     """
 
-    __slots__ = ("_batch", "_highest", "_seen", "_stop", "left", "source")
+    __slots__ = ("_batch", "_highest", "_seen", "_stop", "fired_ms", "left", "moved", "source")
 
     def __init__(self) -> None:
         self.source = NO_SOURCE
@@ -49,6 +49,10 @@ class Cursor:
         """How many rows of the slice are still to come; it costs next to nothing."""
         self._stop = self._seen = 0
         self._highest = -1
+        self.fired_ms = -1
+        """When the timer was due that runs, or ran last."""
+        self.moved = -1
+        """In a replay: the rank of the last record, which moved the time of the timers."""
 
     def rows(self, batch: Batch, start: int, stop: int) -> Iterator[Row]:
         """Iterate over rows ``start`` to ``stop`` of a batch, remembering the place."""
@@ -65,6 +69,7 @@ class Cursor:
 
     def leave(self) -> None:
         """No record is being processed (a timer runs)."""
+        self.moved = self.rank
         self.source, self._batch = NO_SOURCE, None
 
     @property
@@ -94,11 +99,6 @@ class Cursor:
         """In a replay: where the current record stands in the order of all inputs."""
         batch = self._batch
         return -1 if batch is None or batch.ranks is None else batch.ranks[self.index]
-
-    @property
-    def rooted(self) -> bool:
-        """True if the current record comes through a repartition that tells of its root."""
-        return self._batch is not None and self._batch.roots is not None
 
     @property
     def root(self) -> str:
@@ -163,6 +163,8 @@ class Scope:
     """Undo a result that failed on its way, back to marks, and drop it if its policy lets it."""
     reset: Callable[[], None] = field(init=False)
     """Bring the injected values back in order after a failure."""
+    chances: dict[str, Chance] = field(default_factory=dict[str, Chance])
+    """By stage, however many ways lead to it: two calls for one record share it."""
     cursor: Cursor = field(default_factory=Cursor)
     outputs: dict[str, Columns] = field(default_factory=dict[str, Columns])
     stream_time_ms: int = -1
@@ -182,6 +184,12 @@ class Scope:
     """The application's own topics, which no record may choose."""
     chosen: dict[str, TopicSpec] = field(default_factory=dict[str, TopicSpec])
     """Topics that records have chosen so far."""
+
+    def again(self) -> None:
+        """What ran is processed again: it gets the same chance."""
+        self.reset()
+        for chance in self.chances.values():
+            chance.reset()
 
     def note_keys(self, topic: str, source: str | None) -> None:
         """Remember whose keys a sink writes; None: not those of a source as they were read."""

@@ -258,6 +258,7 @@ class Task:
 
     def _fire(self, timer: CompiledTimer, now_ms: int) -> None:
         self._failures.marked, self._moved = timer.marked, True
+        self.scope.cursor.fired_ms = now_ms
         self.fired = timer.timer.name
         marks = [len(columns) for columns in timer.marked]
         try:
@@ -387,7 +388,7 @@ class Task:
         self._outputs.clear()
         self.scope.undo.clear()
         self.buffer.clear()
-        self.scope.reset()
+        self.scope.again()
         self._timers.undo()
         self._sent, self._moved, self.last_done, self.fired = [], False, None, ""
         self.begin(committed)

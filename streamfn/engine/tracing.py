@@ -43,6 +43,8 @@ class Tracer:
         if plan.provenance:  # repartition topics are trimmed: what is behind must not be lost
             self._rooted |= repartition_topics(plan.subtopologies)
         self._begins: dict[tuple[str, TopicPartition], str] = {}
+        self._meet = sum(source.internal for source in scope.subtopology.sources) > 1
+        """What one record has become may come here by several repartitions."""
 
     def settle(self, batch: Batch | None) -> None:
         """Give the outputs of a slice what their causes, rows of the batch, have to say.
@@ -76,9 +78,14 @@ class Tracer:
         """The *n*-th row that a record sent here bears its root and ``.n``: none is twice."""
         seen: Counter[int] = Counter()
         task, partition = self._scope.task, self._scope.partition
+        way = f" {batch.source.topic}" if batch is not None and self._meet else ""
+        fired = self._scope.cursor.fired_ms
         for cause, at_ms in zip(causes, timestamps, strict=True):
-            root = root_text(task, partition, -1, at_ms) if batch is None else root_of(batch, cause)
-            yield f"{root} .{seen[cause]}".encode()
+            if batch is None:  # firings apart may give rows of the same time
+                root = f"{root_text(task, partition, -1, at_ms)} @{fired}"
+            else:
+                root = root_of(batch, cause)
+            yield f"{root}{way} .{seen[cause]}".encode()
             seen[cause] += 1
 
     def _provenance(

@@ -23,7 +23,7 @@ import msgspec
 
 from streamfn.errors import StreamfnError
 from streamfn.graph.plan import Plan, plan
-from streamfn.graph.topology import Topology
+from streamfn.graph.topology import Function, OnError, Topology
 from streamfn.replay.diff_frames import (
     Closed,
     Ended,
@@ -80,6 +80,7 @@ class VersionError(StreamfnError):
 # the child's side
 def work(job: Job, topology: Topology, inputs: Inputs, send: Callable[[bytes], None]) -> None:
     """Replay a program and send all that comes of it."""
+    topology = failures_told(topology) if job.taps else topology
     planned = planned_for(topology, inputs, taps=job.taps)
     fed = fed_topics(planned, inputs, end_to_end=job.end_to_end, repartitions=job.repartitions)
     send(written(Hello(graph_of(planned), sorted(fed))))
@@ -96,6 +97,27 @@ def work(job: Job, topology: Topology, inputs: Inputs, send: Callable[[bytes], N
         for frame in _frames_of_state(replayed) if job.state else ():
             send(written(frame))
         send(written(Closed()))
+
+
+def failures_told(topology: Topology) -> Topology:
+    """Have all records that fail become dead letters, whatever the policies.
+
+    A record that fails is undone as a whole: only the dead letter tells at which stage, in time to
+    know that what is missing in front of it was undone. Timers have no record: theirs stay.
+    """
+    told = topology.policy.on_error
+    nodes = {
+        name: replace(node, policy=replace(node.policy, on_error=_told(node, told)))
+        if isinstance(node, Function)
+        else node
+        for name, node in topology.nodes.items()
+    }
+    policy = replace(topology.policy, on_error="dead_letter")
+    return replace(topology, nodes=nodes, policy=policy)
+
+
+def _told(node: Function, otherwise: OnError | None) -> OnError | None:
+    return (node.policy.on_error or otherwise) if node.timers else "dead_letter"
 
 
 def planned_for(topology: Topology, inputs: Inputs, *, taps: bool) -> Plan:

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
+from streamfn.errors import SerdeError
 from streamfn.graph.operators import StreamJoin, StreamTableJoin, ToStream
 from streamfn.graph.topology import AnyNode, Function, Sink, Step, TopicSpec, Topology
 from streamfn.serde import Serde
+from streamfn.serde.hooks import encode_hook
 
 PREFIX: Final = "stage:"
 """Begins the name of a tap's topic; no topic of Kafka can have it."""
@@ -19,9 +21,17 @@ _STAGES: Final = (Function, Step, StreamJoin, StreamTableJoin, ToStream)
 """What hands on keys and values; tables are seen by their stores."""
 
 
+def _plain(value: object) -> object:
+    """What the topics' own JSON has for a value, so that its fields are seen; else its text."""
+    try:
+        return encode_hook(value)
+    except SerdeError:
+        return repr(value)
+
+
 def _shown(value: Any) -> bytes:
     try:
-        return msgspec.json.encode(value, enc_hook=repr, order="deterministic")
+        return msgspec.json.encode(value, enc_hook=_plain, order="deterministic")
     except (TypeError, ValueError, msgspec.MsgspecError, RecursionError):
         return msgspec.json.encode(repr(value))
 

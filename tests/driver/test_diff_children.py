@@ -160,7 +160,7 @@ def test_raised(policy: str, recording: Path, tmp_path: Path) -> None:
     """A function that raises is to blame, not those in front of it whose work is undone."""
     one = program(tmp_path / "one.py", policy=policy)
     other = program(tmp_path / "other.py", tags="[str(1 / (row.number - 870))]", policy=policy)
-    comparison = versions(recording, other, one, Options(self_check=False))
+    comparison = versions(recording, one, other, Options(self_check=False))
     assert comparison.blamed == ["tag"]
     (raised,) = (group for group in comparison.groups if group.kind == "raised")
     assert (raised.stage, raised.count) == ("tag", 1)

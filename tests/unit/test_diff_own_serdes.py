@@ -62,3 +62,33 @@ def test_fields(shell: Shell) -> None:
     (group,) = json.loads(said.stdout)["differences"]
     assert (group["stage"], group["field"], group["count"]) == ("same", "amount", 2)
     assert [(each["expected"], each["actual"]) for each in group["examples"]] == [(2, 3), (5, 6)]
+
+
+MODEL = """
+import streamfn as sf
+from pydantic import BaseModel
+
+
+class Sale(BaseModel):
+    article: str
+    amount: int
+
+
+app = sf.App("sales")
+sales = app.topic("sales", key=str, value=Sale)
+
+
+@app.function(sales, to=app.topic("dearer", key=str, value=Sale))
+def dearer(sale: Sale) -> Sale:
+    return Sale(article=sale.article, amount=sale.amount + 1)
+"""
+
+
+def test_fields_of_models(shell: Shell) -> None:
+    """What a stage hands on has the fields that its topic has: one group, not two."""
+    Path("before.py").write_text(MODEL)
+    Path("after.py").write_text(MODEL.replace("+ 1", "+ 2"))
+    words = ("after.py", "r.jsonl", "--against", "before.py", "--no-self-check", "--json")
+    (group,) = json.loads(shell("replay", *words, code=1).stdout)["differences"]
+    assert (group["field"], group["count"]) == ("amount", 2)
+    assert group["places"] == {"dearer": 2, "stage:dearer": 2}
