@@ -225,7 +225,10 @@ class Failures:
         cursor, stage = self._scope.cursor, stage_of(error, {}, stage)
         policy = policy_of(self._plan.topology, stage)
         tries = self._tries if self._tried == (cursor.source, cursor.offset) else 0
-        if policy.on_error == "fail" or (cursor.offset >= 0 and tries < (policy.retries or 0)):
+        if policy.on_error == "fail" and self._plan.noted is not None and cursor.offset >= 0:
+            at = cursor.source, cursor.offset, cursor.raw[0]
+            self._stop(stage_error(error, stage, self._scope.task, *at))
+        elif policy.on_error == "fail" or (cursor.offset >= 0 and tries < (policy.retries or 0)):
             raise error
         self._undo(begun, columns, marks)
         self._scope.metrics.drop("failed result", stage)

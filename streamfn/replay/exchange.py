@@ -9,16 +9,20 @@ program before the next one came.
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import repeat
-from typing import Final
+from operator import itemgetter
+from typing import Final, TypeAlias
 
 from streamfn.connectors.log import Committed
 from streamfn.connectors.partitioner import Partitioner
+from streamfn.errors import StageError
 from streamfn.graph.plan import Plan
 from streamfn.record import Batch, Columns, TopicPartition
 from streamfn.replay.effects import Effects, EffectSink, Root
 from streamfn.replay.levels import levels_of
 from streamfn.replay.recording import Chunk
 
+Failure: TypeAlias = tuple[int, int, str, StageError]
+"""The rank of the record that it goes back to, the turn, the task; what has failed."""
 NOWHERE: Final[Root] = (TopicPartition("", -1), -1)
 
 
@@ -44,7 +48,9 @@ class Exchange:
         self._changelogs = {t.name for t in plan.internal_topics if t.purpose == "changelog"}
         self._made: dict[str, list[tuple[int, int | None, Columns]]] = {}
         """By topic: in which turn, to which partition, what."""
-        self._turn = 0
+        self.turn = 0
+        """How far the chunk at hand is on its way through the program."""
+        self._failures: list[Failure] = []
         self._found: list[Effects] = []
         self._partitioner = Partitioner()
         self._roots: dict[int, Root] = {}
@@ -52,6 +58,15 @@ class Exchange:
     def root(self, rank: int) -> Root:
         """Return the input record of this chunk that has a rank."""
         return self._roots.get(rank, NOWHERE)
+
+    def fail(self, failures: list[Failure]) -> None:
+        """Take what has failed in a transaction that is committed."""
+        self._failures += failures
+
+    def failures(self) -> list[StageError]:
+        """Return what has failed of this chunk, in order of rank."""
+        found, self._failures = sorted(self._failures, key=itemgetter(0, 1, 2)), []
+        return [error for *_, error in found]
 
     # what goes in
     def turns(self, chunk: Chunk) -> Iterator[None]:
@@ -72,7 +87,7 @@ class Exchange:
     def _down(self, chunk: Chunk) -> Iterator[None]:
         """Level by level: all that a level reads is there when its turn comes."""
         for turn, level in enumerate(self._levels):
-            self._turn = turn
+            self.turn = turn
             self._arrive(batch for batch in chunk if batch.source.topic in level)
             self._deliver(level & self._own)
             if self.arrived:
@@ -81,10 +96,10 @@ class Exchange:
     def _around(self, chunk: Chunk) -> Iterator[None]:
         """Where a sub-topology feeds itself: round after round, until nothing is sent any more."""
         self._arrive(chunk)
-        self._turn = 0
+        self.turn = 0
         while self.arrived:
             yield
-            self._turn += 1
+            self.turn += 1
             self.arrived = {}
             self._deliver(self._own)
 
@@ -114,7 +129,7 @@ class Exchange:
     def take(self, topic: str, partition: int | None, columns: Columns) -> None:
         """Take rows that a worker has committed; without a partition each goes by its key."""
         if topic not in self._changelogs:
-            self._made.setdefault(topic, []).append((self._turn, partition, columns))
+            self._made.setdefault(topic, []).append((self.turn, partition, columns))
             return
         source = TopicPartition(topic, partition or 0)
         self.ends[source] = self.ends.get(source, 0) + len(columns)

@@ -45,6 +45,10 @@ class Feeding:
                 found.setdefault(source, []).append((entry.key, entry.value))
         return found
 
+    def state_of(self, changelog: TopicPartition) -> list[tuple[bytes, bytes]]:
+        """The recorded state that a partition of a changelog stands for."""
+        return self._state.get(changelog, [])
+
     @property
     def total(self) -> int | None:
         """How many records there are to come, at most; None if the recording does not say."""
@@ -109,7 +113,7 @@ def fed_topics(
     reads = {topic for sub in plan.subtopologies for topic in sub.source_partitions}
     written = written_by(plan)
     recorded = {topic.name for topic in inputs.header.topics}
-    missing = sorted((reads | _global_topics(plan)) - recorded - written)
+    missing = sorted({*(reads - written), *_global_topics(plan)} - recorded)
     if missing:
         message = (
             f"topic {missing[0]!r}, which the program reads, is not in {inputs.place}; it has "

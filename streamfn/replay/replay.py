@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from streamfn.clock import CountingRandom, SystemClock
 from streamfn.config import Config
@@ -37,6 +37,12 @@ from streamfn.results import store_name
 from streamfn.run import calm_memory
 from streamfn.state.directory import StateDirectory
 from streamfn.state.home import FolderHomes, MemoryHomes
+
+
+_FIXED: Final[dict[str, Any]] = {
+    "broker": "", "poll_timeout_ms": 0, "start": "earliest", "max_task_idle_ms": 0,
+}  # fmt: skip
+"""What a replay is not asked about: it waits for nobody, as all that will come is there."""
 
 
 @dataclass(slots=True)
@@ -115,22 +121,20 @@ def replay(
     """
     whole = as_replayed(topology, inputs.header)
     widths = {topic.name: topic.partitions for topic in inputs.header.topics}
-    raised: list[Raised] = []
-
-    def noted(error: StageError) -> None:
-        raised.append(_raised(error, exchange))
-
-    planned = plan(tapped(whole) if taps else whole, widths)
-    planned = replace(planned, replayed=True, noted=None if fail_fast else noted)
+    planned = replace(plan(tapped(whole) if taps else whole, widths), replayed=True)
     feeding = Feeding(planned, inputs, end_to_end=end_to_end, repartitions=repartitions)
     exchange = _exchange(planned, feeding, widths, sink, fold_changelogs=fold_changelogs)
-    config = replace(config or Config(), broker="", poll_timeout_ms=0, start="earliest")
+    config = replace(config or Config(), **_FIXED)
     with ExitStack() as stack:
         calm = stack.enter_context(calm_memory())
         folder = None if in_memory else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         logs = [ReplayLog(exchange, feeding, member, workers) for member in range(workers)]
-        made = [_worker(planned, log, config, folder, generated=generated) for log in logs]
-        done = Replayed(planned, notices_of(whole, inputs), made, exchange, raised=raised)
+        plans = [replace(planned, noted=None if fail_fast else log.note) for log in logs]
+        made = [
+            _worker(own, log, config, folder, generated=generated)
+            for own, log in zip(plans, logs, strict=True)
+        ]
+        done = Replayed(planned, notices_of(whole, inputs), made, exchange)
         for worker in made:
             stack.callback(worker.close, commit=False)
         _start(made, calm)
@@ -146,7 +150,7 @@ def _exchange(
     exchange = Exchange(planned, {**widths, **_widths(planned)}, feeding.fed, sink)
     exchange.committed.update(feeding.positions())
     if fold_changelogs:
-        exchange.folded = {source: {} for source in _changelogs(planned)}
+        exchange.folded = {each: dict(feeding.state_of(each)) for each in _changelogs(planned)}
     return exchange
 
 
@@ -163,6 +167,7 @@ def _run(done: Replayed, chunks: Iterable[Chunk], progress: Callable[[int], None
     for chunk in chunks:
         for _ in done.exchange.turns(chunk):
             _settle(done.workers)
+        done.raised += [_raised(error, done.exchange) for error in done.exchange.failures()]
         done.records += sum(map(len, chunk))
         progress(done.records)
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NoReturn
 
 from streamfn.connectors.log import Committed, Listener, TopicInfo
-from streamfn.errors import InternalError
+from streamfn.errors import InternalError, StageError
 from streamfn.record import Batch, Columns, TopicPartition
-from streamfn.replay.exchange import Exchange, part_of
+from streamfn.replay.exchange import Exchange, Failure, part_of
 from streamfn.replay.feeding import Feeding
 
 
@@ -29,6 +29,11 @@ class ReplayLog:
         self._positions: dict[TopicPartition, int] = {}
         self._rows: list[tuple[str, int | None, Columns]] = []
         self._offsets: dict[TopicPartition, Committed] = {}
+        self._failures: list[Failure] = []
+
+    def note(self, error: StageError) -> None:
+        """Take what fails under ``on_error`` fail: it counts once its record is committed."""
+        self._failures.append((error.rank, self._exchange.turn, error.task, error))
 
     # membership and input
     def join(self, group: str, tokens: int, listener: Listener) -> None:
@@ -134,7 +139,8 @@ class ReplayLog:
 
     # transactions
     def open_producer(self) -> None:
-        """Drop what was emitted and not committed."""
+        """Drop what was emitted or has failed and is not committed: it comes again."""
+        self._failures = []
         self.begin()
 
     def begin(self) -> None:
@@ -167,6 +173,8 @@ class ReplayLog:
         for topic, partition, columns in self._rows:
             self._exchange.take(topic, partition, columns)
         self._exchange.committed.update(self._offsets)
+        self._exchange.fail(self._failures)
+        self._failures = []
         self.begin()
 
     # administration
