@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 from hypothesis import strategies as st
 
 from streamfn.record import Batch, Headers, TopicPartition
-from streamfn.replay.files import open_recording, recording_to
 from streamfn.replay.recording import Chunk, Entry, Header, Range, RecordedStore, RecordedTopic
+from streamfn.replay.recordings.files import open_recording, recording_to
 
 FORMATS: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".avro")
 PARTITIONS: Final = 2

@@ -22,7 +22,7 @@ LIBRARY = ("streamfn", *LINKED)
 TEXT_SUFFIXES = {".cfg", ".ini", ".in", ".json", ".md", ".py", ".sh", ".toml", ".txt", ".yml", ""}
 
 LAYERS = (
-    {*"chance errors record serde clock config metrics database rocks windowed".split()},
+    {*"chance errors record serde clock config metrics database rocks windowed".split()},  # noqa: SIM905
     {"state", "connectors"},
     {"graph"},
     {"function"},

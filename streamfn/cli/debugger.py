@@ -31,10 +31,10 @@ from streamfn.errors import ConfigError
 from streamfn.graph.describe import counted
 from streamfn.graph.topology import UNKNOWN, Function, Topology
 from streamfn.replay.effects import Effects
-from streamfn.replay.history import History
+from streamfn.replay.history.calls import History
+from streamfn.replay.history.watching import key_type, stage_named, watched
 from streamfn.replay.recording import Inputs
 from streamfn.replay.replay import replay
-from streamfn.replay.watching import key_type, stage_named, watched
 from streamfn.windowed import Windowed
 
 NEAR_SHOWN: Final = 5

@@ -25,8 +25,8 @@ from streamfn.cli.debugger_view import (
     state_lines,
 )
 from streamfn.graph.describe import counted
-from streamfn.replay.history import Call, History, Outcome
-from streamfn.replay.standalone import at_once, run_again
+from streamfn.replay.history.calls import Call, History, Outcome
+from streamfn.replay.history.standalone import at_once, run_again
 
 OWN: Final = (
     "streamfn.cli.*", "streamfn.engine.*", "streamfn.function.*", "streamfn.graph.*",

@@ -13,8 +13,8 @@ from rich.table import Table
 from streamfn.cli.values import compact, plain, text_or_hex, time_text
 from streamfn.function.state import Outgoing
 from streamfn.graph.describe import counted
-from streamfn.replay.fields import ABSENT, VALUE, FieldDifference, Rules, Special, differences
-from streamfn.replay.history import (
+from streamfn.replay.diff.fields import ABSENT, VALUE, FieldDifference, Rules, Special, differences
+from streamfn.replay.history.calls import (
     Call,
     ContextKept,
     EntriesKept,

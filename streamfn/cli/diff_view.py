@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, Final
 from streamfn.cli.console import answers, say
 from streamfn.cli.values import compact, plain, time_text, to_json
 from streamfn.graph.describe import counted
-from streamfn.replay.fields import ABSENT, TOMBSTONE, Special
+from streamfn.replay.diff.fields import ABSENT, TOMBSTONE, Special
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from streamfn.replay.diff import Comparison, Example, Group
+    from streamfn.replay.diff.compare import Comparison, Example, Group
 
 VALUE_CHARACTERS_MAX: Final = 1_000
 GROUPS_SHOWN: Final = 40

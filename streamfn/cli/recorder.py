@@ -26,11 +26,11 @@ from streamfn.errors import ConfigError, SerdeError
 from streamfn.graph.describe import counted
 from streamfn.graph.plan import Plan
 from streamfn.replay.boundary import Boundary, Copier
-from streamfn.replay.files import recording_to
 from streamfn.replay.log_inputs import LogInputs
 from streamfn.replay.ranges import Span
 from streamfn.replay.record import Copied, copy, warnings_of
 from streamfn.replay.recording import Header
+from streamfn.replay.recordings.files import recording_to
 from streamfn.replay.roles import (
     Selected,
     Selection,

@@ -178,7 +178,7 @@ def replay(
     on. Two replays of the same records write the same bytes.
     """
     from streamfn.cli.replaying import Asked, Manner, go
-    from streamfn.replay.diff import Options, rules
+    from streamfn.replay.diff.compare import Options, rules
 
     config, wanted = _wanted(
         recording, begin, end, on_gap, state_dir, broker, kafka_config, options

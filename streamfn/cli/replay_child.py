@@ -1,6 +1,6 @@
 """One version of a program in a process of its own: replays it and tells the parent all of it.
 
-Started by ``replay.child`` as ``python -m streamfn.cli.replay_child``; not for people. The job
+Started by ``replay.diff.child`` as ``python -m streamfn.cli.replay_child``; not for people. The job
 comes as a line on stdin, frames go out by a pipe. Invariant: whatever fails is told as a frame, in
 the words in which ``streamfn replay`` itself would have said it.
 """
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from streamfn.replay.child import Job
+    from streamfn.replay.diff.child import Job
 
 
 def main() -> int:
     """Read the job, do it, return the exit code."""
     from streamfn.cli.errors import explanation
-    from streamfn.replay.child import Job
-    from streamfn.replay.diff_frames import Failed, written
+    from streamfn.replay.diff.child import Job
+    from streamfn.replay.diff.frames import Failed, written
 
     line = sys.stdin.buffer.readline()
     try:
@@ -44,8 +44,8 @@ def main() -> int:
 
 def _work(job: "Job") -> None:
     from streamfn.cli.load import load_app
-    from streamfn.replay.child import work
-    from streamfn.replay.files import open_recording
+    from streamfn.replay.diff.child import work
+    from streamfn.replay.recordings.files import open_recording
 
     sys.path[:0] = [path for path in job.paths if path not in sys.path]
     topology = load_app(job.target).topology()

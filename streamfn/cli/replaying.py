@@ -28,7 +28,7 @@ from streamfn.errors import ConfigError
 from streamfn.graph.describe import counted
 from streamfn.graph.plan import Plan
 from streamfn.record import Record
-from streamfn.replay.diff import Options, diff_against_run, diff_versions
+from streamfn.replay.diff.compare import Options, diff_against_run, diff_versions
 from streamfn.replay.effects import Effects, EffectSink, Raised
 from streamfn.replay.opening import Wanted, opened_inputs, span_text
 from streamfn.replay.output_file import output_file

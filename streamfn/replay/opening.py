@@ -15,10 +15,10 @@ from streamfn.connectors.log import Log
 from streamfn.engine.topics import existing_partitions
 from streamfn.graph.plan import plan
 from streamfn.graph.topology import Topology
-from streamfn.replay.files import open_recording
 from streamfn.replay.log_inputs import LogInputs
 from streamfn.replay.ranges import Span, retention_notes, time_text
 from streamfn.replay.recording import Inputs
+from streamfn.replay.recordings.files import open_recording
 from streamfn.replay.roles import Selection, header_of, select, source_of
 from streamfn.run import opened_log
 

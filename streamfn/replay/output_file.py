@@ -15,7 +15,7 @@ import msgspec
 
 from streamfn.record import Headers, TopicPartition
 from streamfn.replay.effects import Effects, Raised
-from streamfn.replay.partial_file import PartialFile
+from streamfn.replay.recordings.partial_file import PartialFile
 from streamfn.replay.replay import Replayed
 
 _ENCODER = msgspec.json.Encoder()

@@ -38,7 +38,6 @@ from streamfn.run import calm_memory
 from streamfn.state.directory import StateDirectory
 from streamfn.state.home import FolderHomes, MemoryHomes
 
-
 _FIXED: Final[dict[str, Any]] = {
     "broker": "", "poll_timeout_ms": 0, "start": "earliest", "max_task_idle_ms": 0,
 }  # fmt: skip

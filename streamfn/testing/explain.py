@@ -15,9 +15,9 @@ import msgspec
 
 from streamfn.errors import SerdeError
 from streamfn.record import Record
-from streamfn.replay.diff_orders import Sequences
-from streamfn.replay.diff_rows import Content, Pair, Row
-from streamfn.replay.fields import FieldDifference, Rules, Special, differences, general
+from streamfn.replay.diff.fields import FieldDifference, Rules, Special, differences, general
+from streamfn.replay.diff.orders import Sequences
+from streamfn.replay.diff.rows import Content, Pair, Row
 from streamfn.replay.output_file import shown
 from streamfn.serde.hooks import encode_hook
 

@@ -20,8 +20,8 @@ from streamfn.errors import ConfigError, InternalError, StreamfnError
 from streamfn.graph.plan import Plan
 from streamfn.record import Record, TopicPartition
 from streamfn.replay.effects import Collected, Raised
-from streamfn.replay.files import open_recording
 from streamfn.replay.recording import Inputs
+from streamfn.replay.recordings.files import open_recording
 from streamfn.replay.replay import Replayed
 from streamfn.replay.replay import replay as run_replay
 from streamfn.results import Raw

@@ -110,7 +110,7 @@ class ReplayResult:
             tolerance: how far apart numbers may be: ``("1e-9", "price=0.01")``.
         """
         __tracebackhide__ = True
-        from streamfn.replay.diff import Options, compare_effects, rules, state_rows
+        from streamfn.replay.diff.compare import Options, compare_effects, rules, state_rows
 
         found = compare_effects(
             expected._outputs, self._outputs, self._plan,

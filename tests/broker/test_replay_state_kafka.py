@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from streamfn.replay.files import open_recording
 from streamfn.replay.recording import Header
+from streamfn.replay.recordings.files import open_recording
 from tests.broker.feeder import start_ms
 from tests.broker.replay_flights import data_of
 from tests.broker.replay_shell import Verbs, wait_for_text

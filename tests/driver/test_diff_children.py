@@ -8,9 +8,9 @@ import pytest
 
 from streamfn.errors import StreamfnError
 from streamfn.record import Batch, TopicPartition
-from streamfn.replay.diff import Comparison, Options, diff_against_run, diff_versions, rules
-from streamfn.replay.files import open_recording, recording_to
+from streamfn.replay.diff.compare import Comparison, Options, diff_against_run, diff_versions, rules
 from streamfn.replay.recording import Chunk, Header, Inputs, Range, RecordedTopic
+from streamfn.replay.recordings.files import open_recording, recording_to
 
 PROGRAM = """
 import msgspec

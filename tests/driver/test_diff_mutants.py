@@ -18,18 +18,18 @@ import pytest
 
 from streamfn.config import Config
 from streamfn.graph.plan import Plan
-from streamfn.replay.diff import (
+from streamfn.replay.diff.compare import (
     Comparison,
     Options,
     compare_effects,
     diff_against_run,
     diff_versions,
 )
-from streamfn.replay.diff_versions import StateRow, state_rows
+from streamfn.replay.diff.two_versions import StateRow, state_rows
 from streamfn.replay.effects import Collected, Effects
-from streamfn.replay.files import open_recording, recording_to
 from streamfn.replay.opening import Wanted, opened_inputs
 from streamfn.replay.recording import Inputs
+from streamfn.replay.recordings.files import open_recording, recording_to
 from streamfn.replay.replay import replay
 from tests.flights_support import ROOT, make_package, places, run
 

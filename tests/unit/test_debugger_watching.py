@@ -16,10 +16,10 @@ from streamfn.errors import ConfigError
 from streamfn.graph.roots import ROOT_HEADER
 from streamfn.graph.topology import Topology
 from streamfn.replay.effects import Collected
-from streamfn.replay.history import EntriesKept, History, LookupKept, ValueKept
+from streamfn.replay.history.calls import EntriesKept, History, LookupKept, ValueKept
+from streamfn.replay.history.standalone import run_again
+from streamfn.replay.history.watching import stages_to_watch, watched
 from streamfn.replay.replay import replay
-from streamfn.replay.standalone import run_again
-from streamfn.replay.watching import stages_to_watch, watched
 from tests.operator_families import FAMILIES, program
 from tests.operator_records import records_late, with_tombstones
 from tests.replay_world import MemoryInputs, Outcome, placed, replayed

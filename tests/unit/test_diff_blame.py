@@ -3,10 +3,10 @@
 import pytest
 
 from streamfn.record import TopicPartition
-from streamfn.replay.diff_blame import Blame, Suspect, followed, suspect
-from streamfn.replay.diff_graph import Graph, Stage, Written, merged
-from streamfn.replay.diff_kinds import Comparison, Options
-from streamfn.replay.diff_versions import Versions
+from streamfn.replay.diff.blame import Blame, Suspect, followed, suspect
+from streamfn.replay.diff.graph import Graph, Stage, Written, merged
+from streamfn.replay.diff.kinds import Comparison, Options
+from streamfn.replay.diff.two_versions import Versions
 from streamfn.replay.effects import Effects, Raised
 
 SOURCE = TopicPartition("in", 0)

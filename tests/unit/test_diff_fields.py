@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamfn.errors import ConfigError
-from streamfn.replay.fields import (
+from streamfn.replay.diff.fields import (
     ABSENT,
     Rules,
     differences,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from streamfn.errors import ConfigError
-from streamfn.replay.versions import other_version, split_target, this_version
+from streamfn.replay.diff.code import other_version, split_target, this_version
 
 
 def git(folder: Path, *words: str) -> str:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamfn.record import TopicPartition
-from streamfn.replay.diff_orders import WINDOW_ROWS, Ordered, Unordered
-from streamfn.replay.diff_roots import ByRoot
-from streamfn.replay.diff_rows import Content, Pair, Row, align
+from streamfn.replay.diff.orders import WINDOW_ROWS, Ordered, Unordered
+from streamfn.replay.diff.roots import ByRoot
+from streamfn.replay.diff.rows import Content, Pair, Row, align
 from streamfn.replay.effects import Effects
 
 CONTENTS = st.builds(

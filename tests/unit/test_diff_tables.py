@@ -8,10 +8,10 @@ import pytest
 
 from streamfn.graph.plan import Plan
 from streamfn.record import Batch, TopicPartition
-from streamfn.replay.diff import StateRow, compare_effects, state_rows
+from streamfn.replay.diff.compare import StateRow, compare_effects, state_rows
 from streamfn.replay.effects import Collected, Effects
-from streamfn.replay.files import open_recording, recording_to
 from streamfn.replay.recording import Header, Range, RecordedTopic
+from streamfn.replay.recordings.files import open_recording, recording_to
 from streamfn.replay.replay import replay
 
 SOURCE = """

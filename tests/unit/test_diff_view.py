@@ -8,9 +8,9 @@ import pytest
 
 from streamfn.cli.diff_view import facts, show
 from streamfn.record import TopicPartition
-from streamfn.replay.diff import Comparison, Example, Group
-from streamfn.replay.diff_blame import Suspect
-from streamfn.replay.fields import ABSENT, TOMBSTONE
+from streamfn.replay.diff.blame import Suspect
+from streamfn.replay.diff.compare import Comparison, Example, Group
+from streamfn.replay.diff.fields import ABSENT, TOMBSTONE
 
 ROOT = (TopicPartition("flights", 2), 12)
 CHANGED = Group(

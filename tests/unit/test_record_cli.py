@@ -11,9 +11,9 @@ import pytest
 
 from streamfn.cli import recorder
 from streamfn.cli.recorder import bytes_of_key
-from streamfn.replay.files import open_recording
 from streamfn.replay.record import Copied, copy
 from streamfn.replay.recording import Inputs, Writer
+from streamfn.replay.recordings.files import open_recording
 from tests.unit.cli_shell import TEXTS, Shell, open_shell
 from tests.unit.log_world import rows_of
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from streamfn.connectors.file_streams import Place, open_stream
 from streamfn.errors import ConfigError, InternalError, RecordingError
 from streamfn.record import Batch, TopicPartition
-from streamfn.replay import file_writer
-from streamfn.replay.avro_write import SCHEMA, AvroEncoder, best_codec
-from streamfn.replay.file_writer import FileWriter
-from streamfn.replay.files import create_recording, open_recording, recording_to
-from streamfn.replay.partial_file import PartialFile
 from streamfn.replay.recording import Entry
+from streamfn.replay.recordings import file_writer
+from streamfn.replay.recordings.avro_write import SCHEMA, AvroEncoder, best_codec
+from streamfn.replay.recordings.file_writer import FileWriter
+from streamfn.replay.recordings.files import create_recording, open_recording, recording_to
+from streamfn.replay.recordings.partial_file import PartialFile
 from tests.recordings import (
     FORMATS,
     SOME_ENTRIES,

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamfn.errors import RecordingError
-from streamfn.replay import jsonl_free
-from streamfn.replay.files import open_recording
 from streamfn.replay.recording import Entry, Range, RecordedStore, RecordedTopic
+from streamfn.replay.recordings import jsonl_free
+from streamfn.replay.recordings.files import open_recording
 from tests.recordings import FORMATS, Row, entries_of, recorded_rows, records_of, write
 
 FIRST = '{"streamfn_recording": 1}'

@@ -19,9 +19,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamfn.errors import RecordingError
-from streamfn.replay import file_writer
-from streamfn.replay.files import open_recording
 from streamfn.replay.recording import Entry, Header
+from streamfn.replay.recordings import file_writer
+from streamfn.replay.recordings.files import open_recording
 from tests.recordings import FORMATS, SOME_ENTRIES, SOME_ROWS, Row, header_of, rows_of, write
 
 

@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 
 from streamfn.graph.stores import decode_entry, entry_serde
 from streamfn.graph.topology import PLAIN_KINDS
-from streamfn.replay.diff_blame import Blame
-from streamfn.replay.diff_graph import Graph, as_json, merged
-from streamfn.replay.diff_kinds import STATE, Comparison, Group, Options
-from streamfn.replay.diff_roots import ByRoot
-from streamfn.replay.diff_rows import Pair, Root
-from streamfn.replay.diff_tally import Found, Mask, Tally, compared_headers
+from streamfn.replay.diff.blame import Blame
+from streamfn.replay.diff.graph import Graph, as_json, merged
+from streamfn.replay.diff.kinds import STATE, Comparison, Group, Options
+from streamfn.replay.diff.roots import ByRoot
+from streamfn.replay.diff.rows import Pair, Root
+from streamfn.replay.diff.tally import Found, Mask, Tally, compared_headers
 from streamfn.replay.effects import Effects, Raised
 from streamfn.replay.replay import Replayed
 from streamfn.replay.taps import PREFIX as TAP

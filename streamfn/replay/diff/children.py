@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from streamfn.errors import ConfigError, InternalError
-from streamfn.replay.child import Child, Children, Job, readable
-from streamfn.replay.diff_frames import (
+from streamfn.replay.diff.child import Child, Children, Job, readable
+from streamfn.replay.diff.code import Version
+from streamfn.replay.diff.frames import (
     Ended,
     Entries,
     Failing,
@@ -19,13 +20,12 @@ from streamfn.replay.diff_frames import (
     effects_of,
     translated_batch,
 )
-from streamfn.replay.diff_graph import Graph
-from streamfn.replay.diff_kinds import Comparison, Group, Options
-from streamfn.replay.diff_run import AgainstRun
-from streamfn.replay.diff_tally import Mask
-from streamfn.replay.diff_versions import AT_END, StateRow, Versions
+from streamfn.replay.diff.graph import Graph
+from streamfn.replay.diff.kinds import Comparison, Group, Options
+from streamfn.replay.diff.run import AgainstRun
+from streamfn.replay.diff.tally import Mask
+from streamfn.replay.diff.two_versions import AT_END, StateRow, Versions
 from streamfn.replay.recording import Chunk, Inputs
-from streamfn.replay.versions import Version
 
 Tell: TypeAlias = Callable[[str, int], None]
 """Told now and then what is being done, and how many input records of it."""

@@ -39,7 +39,7 @@ from streamfn.graph.topology import (
     Timer,
     Topology,
 )
-from streamfn.replay.history import (
+from streamfn.replay.history.calls import (
     WHOLE_MAX,
     Call,
     EntriesKept,
@@ -50,7 +50,7 @@ from streamfn.replay.history import (
     copied,
     failure_of,
 )
-from streamfn.replay.injected import Injected
+from streamfn.replay.history.injected import Injected
 
 Fn: TypeAlias = Callable[..., Any]
 

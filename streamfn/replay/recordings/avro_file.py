@@ -16,9 +16,10 @@ import msgspec
 
 from streamfn.errors import RecordingError
 from streamfn.record import Headers
-from streamfn.replay.avro_blocks import MAGIC, SYNC_BYTES, Block, Container
-from streamfn.replay.avro_write import METADATA, SCHEMA
-from streamfn.replay.file_header import (
+from streamfn.replay.recording import Entry
+from streamfn.replay.recordings.avro_blocks import MAGIC, SYNC_BYTES, Block, Container
+from streamfn.replay.recordings.avro_write import METADATA, SCHEMA
+from streamfn.replay.recordings.file_header import (
     AGAIN,
     DECODE_ERRORS,
     End,
@@ -26,9 +27,8 @@ from streamfn.replay.file_header import (
     failing,
     read_header,
 )
-from streamfn.replay.file_inputs import FEW, Closing, Entries, Part
-from streamfn.replay.order import Rows
-from streamfn.replay.recording import Entry
+from streamfn.replay.recordings.file_inputs import FEW, Closing, Entries, Part
+from streamfn.replay.recordings.order import Rows
 
 
 class AvroFile:

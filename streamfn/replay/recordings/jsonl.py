@@ -11,7 +11,7 @@ from typing import Final, TypeAlias, TypeVar, cast
 import msgspec
 
 from streamfn.record import Headers
-from streamfn.replay.file_header import End, Offset, Partition, Timestamp
+from streamfn.replay.recordings.file_header import End, Offset, Partition, Timestamp
 
 T = TypeVar("T")
 

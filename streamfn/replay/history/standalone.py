@@ -15,7 +15,7 @@ from streamfn.engine.bindings import TaskMap, TaskStore
 from streamfn.function.state import ABSENT, MISSING, PRESENT, Context, Outgoing, Store, Value
 from streamfn.graph.stores import entry_serde
 from streamfn.graph.topology import PLAIN_KINDS, Parameter, StoreSpec
-from streamfn.replay.history import (
+from streamfn.replay.history.calls import (
     Call,
     ContextKept,
     EntriesKept,
@@ -29,7 +29,7 @@ from streamfn.replay.history import (
     copied,
     failure_of,
 )
-from streamfn.replay.injected import entry_key, value_kept
+from streamfn.replay.history.injected import entry_key, value_kept
 from streamfn.serde import is_immutable
 from streamfn.state.levels import Levels
 from streamfn.state.memory import MemoryStore

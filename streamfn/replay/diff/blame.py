@@ -9,7 +9,7 @@ the stage does depends on the past, at an earlier one.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from streamfn.replay.diff_graph import Graph
+from streamfn.replay.diff.graph import Graph
 
 
 @dataclass(frozen=True)

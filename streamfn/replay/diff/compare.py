@@ -15,17 +15,17 @@ from pathlib import Path
 
 from streamfn.graph.plan import Plan
 from streamfn.graph.topology import Topology
-from streamfn.replay.child import Job, VersionError, planned_for
-from streamfn.replay.diff_children import COMPARING, Tell, quiet, self_check, two, with_run
-from streamfn.replay.diff_frames import translated_effects
-from streamfn.replay.diff_graph import graph_of, translations
-from streamfn.replay.diff_kinds import Comparison, Example, Group, Kind, Options
-from streamfn.replay.diff_versions import StateRow, Versions, state_rows
+from streamfn.replay.diff.child import Job, VersionError, planned_for
+from streamfn.replay.diff.children import COMPARING, Tell, quiet, self_check, two, with_run
+from streamfn.replay.diff.code import other_version, this_version
+from streamfn.replay.diff.fields import Rules, rules
+from streamfn.replay.diff.frames import translated_effects
+from streamfn.replay.diff.graph import graph_of, translations
+from streamfn.replay.diff.kinds import Comparison, Example, Group, Kind, Options
+from streamfn.replay.diff.two_versions import StateRow, Versions, state_rows
 from streamfn.replay.effects import Effects, Raised
-from streamfn.replay.fields import Rules, rules
-from streamfn.replay.files import create_recording, open_recording
 from streamfn.replay.recording import Inputs
-from streamfn.replay.versions import other_version, this_version
+from streamfn.replay.recordings.files import create_recording, open_recording
 
 __all__ = [
     "Comparison",

@@ -15,7 +15,7 @@ from streamfn.errors import SerdeError
 from streamfn.graph.operators import ToStream
 from streamfn.graph.plan import Plan, Subtopology
 from streamfn.graph.topology import AnyNode, Branch, Function, Merge, Sink, Source, Split, TopicSpec
-from streamfn.replay.fields import read_json, read_text
+from streamfn.replay.diff.fields import read_json, read_text
 from streamfn.replay.taps import PREFIX as TAP
 from streamfn.replay.taps import SHOWN
 from streamfn.serde import Serde

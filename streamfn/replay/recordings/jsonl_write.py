@@ -7,9 +7,10 @@ each section is followed by the checksum of all bytes before it.
 from collections.abc import Sequence
 from itertools import starmap
 
-from streamfn.replay.file_header import End, encode_header
-from streamfn.replay.file_writer import Written
-from streamfn.replay.jsonl import (
+from streamfn.replay.recording import Entry, Header
+from streamfn.replay.recordings.file_header import End, encode_header
+from streamfn.replay.recordings.file_writer import Written
+from streamfn.replay.recordings.jsonl import (
     ENCODER,
     CheckLine,
     EndLine,
@@ -19,8 +20,7 @@ from streamfn.replay.jsonl import (
     text_of,
     texts_of,
 )
-from streamfn.replay.partial_file import PartialFile
-from streamfn.replay.recording import Entry, Header
+from streamfn.replay.recordings.partial_file import PartialFile
 
 
 class JsonlEncoder:

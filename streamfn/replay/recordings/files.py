@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from streamfn.errors import ConfigError
-from streamfn.replay.avro_file import AvroFile
-from streamfn.replay.avro_write import AvroEncoder
-from streamfn.replay.file_inputs import FileInputs, Format
-from streamfn.replay.file_writer import Encoder, FileWriter
-from streamfn.replay.jsonl_read import JsonlFile
-from streamfn.replay.jsonl_write import JsonlEncoder
-from streamfn.replay.partial_file import PartialFile
 from streamfn.replay.recording import Header
+from streamfn.replay.recordings.avro_file import AvroFile
+from streamfn.replay.recordings.avro_write import AvroEncoder
+from streamfn.replay.recordings.file_inputs import FileInputs, Format
+from streamfn.replay.recordings.file_writer import Encoder, FileWriter
+from streamfn.replay.recordings.jsonl_read import JsonlFile
+from streamfn.replay.recordings.jsonl_write import JsonlEncoder
+from streamfn.replay.recordings.partial_file import PartialFile
 
 SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".avro")
 

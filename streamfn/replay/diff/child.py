@@ -24,7 +24,8 @@ import msgspec
 from streamfn.errors import StreamfnError
 from streamfn.graph.plan import Plan, plan
 from streamfn.graph.topology import Function, OnError, Topology
-from streamfn.replay.diff_frames import (
+from streamfn.replay.diff.code import Version
+from streamfn.replay.diff.frames import (
     Closed,
     Ended,
     Entries,
@@ -36,13 +37,12 @@ from streamfn.replay.diff_frames import (
     Unread,
     written,
 )
-from streamfn.replay.diff_graph import graph_of, translations
-from streamfn.replay.diff_versions import state_rows
+from streamfn.replay.diff.graph import graph_of, translations
+from streamfn.replay.diff.two_versions import state_rows
 from streamfn.replay.feeding import fed_topics
 from streamfn.replay.recording import Inputs
 from streamfn.replay.replay import Replayed, replay
 from streamfn.replay.taps import tapped
-from streamfn.replay.versions import Version
 
 MODULE: Final = "streamfn.cli.replay_child"
 READ_BYTES: Final = 1_048_576

@@ -13,10 +13,10 @@ import fastavro
 import fastavro.write
 import msgspec
 
-from streamfn.replay.file_header import End, encode_header
-from streamfn.replay.file_writer import Written
-from streamfn.replay.partial_file import PartialFile
 from streamfn.replay.recording import Entry, Header
+from streamfn.replay.recordings.file_header import End, encode_header
+from streamfn.replay.recordings.file_writer import Written
+from streamfn.replay.recordings.partial_file import PartialFile
 
 METADATA: Final = "streamfn.recording"
 """Where the header stands; the same JSON as the first line of a .jsonl."""

@@ -7,12 +7,12 @@ order is reported as one only where the order could be known.
 
 from collections.abc import Hashable, Iterable
 
-from streamfn.replay.diff_blame import followed, suspect
-from streamfn.replay.diff_graph import Graph
-from streamfn.replay.diff_kinds import Comparison, Group, Options
-from streamfn.replay.diff_orders import Ordered, Unordered
-from streamfn.replay.diff_rows import Content, Pair, Row, rows_of
-from streamfn.replay.diff_tally import Mask, Tally, compared_headers
+from streamfn.replay.diff.blame import followed, suspect
+from streamfn.replay.diff.graph import Graph
+from streamfn.replay.diff.kinds import Comparison, Group, Options
+from streamfn.replay.diff.orders import Ordered, Unordered
+from streamfn.replay.diff.rows import Content, Pair, Row, rows_of
+from streamfn.replay.diff.tally import Mask, Tally, compared_headers
 from streamfn.replay.effects import Effects, Raised
 from streamfn.replay.recording import Chunk
 

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from streamfn.record import Batch, Headers, TopicPartition
-from streamfn.replay.diff_graph import Graph, translated
+from streamfn.replay.diff.graph import Graph, translated
 from streamfn.replay.effects import Effects, Raised
 from streamfn.serde import Serde
 

@@ -15,7 +15,7 @@ from typing import Any, get_args
 from streamfn.function.state import MISSING, PRESENT, Map, Outgoing, Store, Value
 from streamfn.graph.stores import encode_key, entry_serde
 from streamfn.graph.topology import Parameter
-from streamfn.replay.history import (
+from streamfn.replay.history.calls import (
     ContextKept,
     EntriesKept,
     Kept,

@@ -11,8 +11,8 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 
 from streamfn.errors import RecordingError
-from streamfn.replay.order import Fail, Place, ReplayOrder
 from streamfn.replay.recording import Header, Range, RecordedStore, RecordedTopic, Role
+from streamfn.replay.recordings.order import Fail, Place, ReplayOrder
 
 VERSION: Final = 1
 DECODE_ERRORS: Final = (msgspec.MsgspecError, ValueError, RecursionError)

@@ -1,6 +1,6 @@
 """Comparisons: in what two sides differ, by stage, field and kind, with examples.
 
-Pairs of rows come from ``diff_rows`` and go as differences into groups; groups end in a
+Pairs of rows come from ``rows`` and go as differences into groups; groups end in a
 ``Comparison``, which ``cli.diff_view`` shows and the pytest plugin asserts. Invariant: the same two
 sides give the same comparison, whatever the chunks and the order in which processes were read.
 """
@@ -10,9 +10,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from streamfn.replay.diff_blame import Suspect
-from streamfn.replay.diff_rows import Root
-from streamfn.replay.fields import Rules
+from streamfn.replay.diff.blame import Suspect
+from streamfn.replay.diff.fields import Rules
+from streamfn.replay.diff.rows import Root
 from streamfn.replay.taps import PREFIX as TAP
 
 Kind: TypeAlias = Literal["changed", "missing", "extra", "reordered", "raised"]

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from streamfn.replay.file_header import DECODE_ERRORS, FileHeader, Numbers, excerpt
-from streamfn.replay.file_inputs import FEW, Entries, Part
-from streamfn.replay.jsonl import FREE, FreeLine, bytes_of_json, headers_of
-from streamfn.replay.order import Fail, Rows
 from streamfn.replay.recording import Entry
+from streamfn.replay.recordings.file_header import DECODE_ERRORS, FileHeader, Numbers, excerpt
+from streamfn.replay.recordings.file_inputs import FEW, Entries, Part
+from streamfn.replay.recordings.jsonl import FREE, FreeLine, bytes_of_json, headers_of
+from streamfn.replay.recordings.order import Fail, Rows
 
 SEE = "see docs/recordings.md"
 

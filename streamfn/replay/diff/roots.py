@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from streamfn.record import Headers
-from streamfn.replay.diff_rows import Pair, Row, align, row_of
+from streamfn.replay.diff.rows import Pair, Row, align, row_of
 from streamfn.replay.effects import Effects
 
 

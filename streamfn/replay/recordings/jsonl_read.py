@@ -24,7 +24,8 @@ from streamfn.connectors.file_streams import (
     text_of as text_of_error,
 )
 from streamfn.errors import RecordingError
-from streamfn.replay.file_header import (
+from streamfn.replay.recording import Entry
+from streamfn.replay.recordings.file_header import (
     AGAIN,
     DECODE_ERRORS,
     End,
@@ -32,8 +33,8 @@ from streamfn.replay.file_header import (
     failing,
     read_header,
 )
-from streamfn.replay.file_inputs import FEW, Closing, Entries, Part
-from streamfn.replay.jsonl import (
+from streamfn.replay.recordings.file_inputs import FEW, Closing, Entries, Part
+from streamfn.replay.recordings.jsonl import (
     END_MARK,
     ENTRIES,
     ENTRY_MARK,
@@ -46,10 +47,9 @@ from streamfn.replay.jsonl import (
     first_wrong,
     headers_of,
 )
-from streamfn.replay.jsonl_free import free_parts
-from streamfn.replay.jsonl_sections import CUT, Sections
-from streamfn.replay.order import Rows
-from streamfn.replay.recording import Entry
+from streamfn.replay.recordings.jsonl_free import free_parts
+from streamfn.replay.recordings.jsonl_sections import CUT, Sections
+from streamfn.replay.recordings.order import Rows
 
 READ_BYTES: Final = 1024 * 1024
 HEADER_BYTES_MAX: Final = 64 * 1024 * 1024

@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 
 from streamfn.errors import RecordingError
-from streamfn.replay.file_header import AGAIN, DECODE_ERRORS, excerpt
-from streamfn.replay.jsonl import CHECK_MARK, CheckLine
-from streamfn.replay.order import Fail
+from streamfn.replay.recordings.file_header import AGAIN, DECODE_ERRORS, excerpt
+from streamfn.replay.recordings.jsonl import CHECK_MARK, CheckLine
+from streamfn.replay.recordings.order import Fail
 
 CUT: Final = "is cut short: its end is missing"
 

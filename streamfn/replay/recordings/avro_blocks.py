@@ -13,8 +13,8 @@ from typing import Any, Final
 import zstandard
 
 from streamfn.errors import RecordingError
-from streamfn.replay.file_header import AGAIN
-from streamfn.replay.order import Fail
+from streamfn.replay.recordings.file_header import AGAIN
+from streamfn.replay.recordings.order import Fail
 
 MAGIC: Final = b"Obj\x01"
 SYNC_BYTES: Final = 16

@@ -1,7 +1,7 @@
 """From pairs of rows to groups of differences.
 
-Pairs come from ``diff_rows``; what differs in them goes, with the stage that made the row, to
-``diff_blame`` and then into a group. Invariant: each pair counts once as a record, each of its
+Pairs come from ``rows``; what differs in them goes, with the stage that made the row, to
+``blame`` and then into a group. Invariant: each pair counts once as a record, each of its
 fields once in a group; an example is only made if its group still takes one.
 """
 
@@ -10,12 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from streamfn.record import Headers
-from streamfn.replay.diff_blame import Upstream
-from streamfn.replay.diff_graph import Graph, readers
-from streamfn.replay.diff_kinds import KINDS, STATE, Example, Group, Kind, Options
-from streamfn.replay.diff_rows import Pair, Row
-from streamfn.replay.effects import Raised
-from streamfn.replay.fields import (
+from streamfn.replay.diff.blame import Upstream
+from streamfn.replay.diff.fields import (
     ABSENT,
     KEY,
     TIMESTAMP,
@@ -28,6 +24,10 @@ from streamfn.replay.fields import (
     read_state,
     same,
 )
+from streamfn.replay.diff.graph import Graph, readers
+from streamfn.replay.diff.kinds import KINDS, STATE, Example, Group, Kind, Options
+from streamfn.replay.diff.rows import Pair, Row
+from streamfn.replay.effects import Raised
 from streamfn.replay.taps import PREFIX as TAP
 
 NOT_COMPARED: Final = frozenset({"streamfn.provenance", "streamfn.root", "streamfn.failed_at_ms"})

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from difflib import SequenceMatcher
 from typing import Final
 
-from streamfn.replay.diff_rows import Content, Pair, Row, Rows, align
+from streamfn.replay.diff.rows import Content, Pair, Row, Rows, align
 
 WINDOW_ROWS: Final = 512
 EDGE_ROWS_MAX: Final = 10_000

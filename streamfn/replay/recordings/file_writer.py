@@ -10,11 +10,11 @@ from typing import Final, Protocol, TypeAlias
 
 from streamfn.errors import InternalError
 from streamfn.record import Batch, Headers
-from streamfn.replay.file_header import End, end_of, failing, file_header, known_ranges
-from streamfn.replay.file_inputs import FEW
-from streamfn.replay.order import ReplayOrder, Rows
-from streamfn.replay.partial_file import PartialFile
 from streamfn.replay.recording import Chunk, Entry, Header
+from streamfn.replay.recordings.file_header import End, end_of, failing, file_header, known_ranges
+from streamfn.replay.recordings.file_inputs import FEW
+from streamfn.replay.recordings.order import ReplayOrder, Rows
+from streamfn.replay.recordings.partial_file import PartialFile
 
 SECTION_BYTES: Final = 4 * 1024 * 1024
 """About how large a section becomes; a record that is larger stands alone."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
-from streamfn.replay.file_header import (
+from streamfn.replay.recording import Chunk, Entry, Header
+from streamfn.replay.recordings.file_header import (
     AGAIN,
     End,
     FileHeader,
@@ -20,8 +21,7 @@ from streamfn.replay.file_header import (
     failing,
     known_ranges,
 )
-from streamfn.replay.order import Fail, ReplayOrder, Rows
-from streamfn.replay.recording import Chunk, Entry, Header
+from streamfn.replay.recordings.order import Fail, ReplayOrder, Rows
 
 FEW: Final = 4000
 """How many records make a chunk."""
