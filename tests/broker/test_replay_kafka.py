@@ -7,6 +7,8 @@ it, a replay is equal to it in order (protocol §6); elsewhere by key, as each t
 import json
 from collections import Counter
 from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,7 @@ from tests.broker.replay_flights import (
     grouped,
     task_of,
 )
+from tests.broker.replay_mutants import MUTANTS, Found, Mutant, changed
 
 FILE = "all.jsonl.zst"
 OTHERWISE = ("--workers", "3", "-o", "commit_interval_ms=7")
@@ -212,3 +215,50 @@ def test_the_untouched_program_has_no_difference(world: Flown) -> None:
     found = json.loads(same.stdout)
     assert found["differences"] == []
     assert found["records"] == found["equal"] >= rows
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutants_are_found(name: str, world: Flown, tmp_path: Path) -> None:
+    """Against the program as it was: the stage that was changed is to blame, with its field."""
+    mutant = MUTANTS[name]
+    before, program = written(mutant, tmp_path)
+    found = compared(world, program, "--against", before)
+    assert set(found["to_blame"]) == set(mutant.found.stages), found
+    assert mutant.found in own(found), own(found)
+
+
+@pytest.mark.parametrize("name", [name for name in MUTANTS if not MUTANTS[name].base[0]])
+def test_mutants_are_found_in_what_the_live_run_wrote(
+    name: str, world: Flown, tmp_path: Path
+) -> None:
+    """Against the outputs of the live run: as far as topics can tell."""
+    mutant = MUTANTS[name]
+    _, program = written(mutant, tmp_path)
+    found = compared(world, program, "--diff")
+    expected = mutant.live or mutant.found
+    assert set(found["to_blame"]) == set(expected.stages), found
+    assert expected in own(found), own(found)
+
+
+def written(mutant: Mutant, folder: Path) -> tuple[Path, Path]:
+    """The program before and after a mistake, as files."""
+    texts = changed(mutant)
+    paths = folder / "before.py", folder / "flights.py"
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    return paths
+
+
+def compared(world: Flown, program: Path, *how: object) -> dict[str, Any]:
+    """What a comparison says that finds differences."""
+    words = ("replay", program, world.recording(FILE), *how, "--json", "--no-self-check")
+    found: dict[str, Any] = json.loads(world.streamfn(*words, code=1).stdout)
+    assert found["exit_code"] == 1
+    return found
+
+
+def own(found: dict[str, Any]) -> set[Found]:
+    """The differences that follow from no other: of the stages to blame together."""
+    groups = [group for group in found["differences"] if not group["follows_from"]]
+    stages = tuple(sorted(found["to_blame"]))
+    return {Found(stages, group["field"], group["kind"]) for group in groups}

@@ -177,7 +177,7 @@ def test_the_last_calls_are_kept() -> None:
 
 def test_a_large_store_is_kept_as_far_as_it_was_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the call can be run again all the same."""
-    monkeypatch.setattr("streamfn.replay.watching.WHOLE_MAX", 1)
+    monkeypatch.setattr("streamfn.replay.history.watching.WHOLE_MAX", 1)
     calls = [c for c in history_of(Shop().topology, sales(30)) if not c.part]
     kept = calls[-1].before["seen"]
     assert isinstance(kept, EntriesKept)

@@ -251,7 +251,7 @@ def readable(children: Sequence[Child]) -> list[Child]:
 def _environment(seed: int) -> dict[str, str]:
     """The environment of a child: a hash seed, and where streamfn itself is."""
     found = {**os.environ, "PYTHONHASHSEED": str(seed)}
-    home = str(Path(__file__).resolve().parents[2])
+    home = str(Path(__file__).resolve().parents[3])
     if Path(home).name not in ("site-packages", "dist-packages"):
         before = found.get("PYTHONPATH")
         found["PYTHONPATH"] = home + (f"{os.pathsep}{before}" if before else "")
