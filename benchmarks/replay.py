@@ -1,12 +1,14 @@
 """``python -m benchmarks.replay``: what a replay costs beside the live run of the same records.
 
     live     the flights by two workers on a real Kafka, exactly once, from the first input record
-    topics   ``streamfn replay`` straight from the topics, its outputs written to a file
-    file     the same from a recording
+    topics   ``streamfn replay`` straight from the topics
+    file     the same from a recording of all that the program read and wrote
+    inputs   the same from a recording of its inputs
+    written  as ``file``, with all outputs written to a file as lines of JSON
 
 Each is the command as a user gives it, with all its processes, from start to end; they take turns.
-The topics are loaded first and not measured. Invariant: a figure counts only if every replay wrote
-the same bytes, with as many rows as the live run.
+The topics are loaded first and not measured. Invariant: figures are shown only if
+replays from the topics and from both recordings write the same bytes.
 """
 
 import argparse
@@ -19,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ from tests.flights_support import ROOT, make_package
 from tests.kafka_broker import Broker
 
 PROGRAM = ROOT / "topologies" / "flights.py"
-LIVE, TOPICS, FILE = "live", "topics", "file"
+LIVE, TOPICS, FILE, INPUTS, WRITTEN = "live", "topics", "file", "inputs", "written"
 MONTHS, ROUNDS, WORKERS = 12, 3, 2
 MILLION = 1_000_000
 WIDTH = 110
@@ -63,22 +64,36 @@ class Bench:
             "run", PROGRAM, *self._at, "--workers", 2, "--create-topics", "--until-end",
             "--state-dir", self.folder / "loading",
         )  # fmt: skip
-        self._streamfn("record", "--app", PROGRAM, *self._at, "-o", self._recording)
+        for name, more in ((FILE, ()), (INPUTS, ("--inputs-only",))):
+            self._streamfn("record", "--app", PROGRAM, *self._at, "-o", self._file(name), *more)
 
     def round(self) -> None:
         """Measure each once."""
-        for name, measured in ((LIVE, self._run), (TOPICS, self._topics), (FILE, self._file)):
-            self.costs.setdefault(name, []).append(self._cost(measured))
+        for name in (LIVE, TOPICS, FILE, INPUTS, WRITTEN):
+            before, began_s = cpu_of_children_s(), time.perf_counter()
+            self._measured(name)
+            cost = Cost(cpu_of_children_s() - before, time.perf_counter() - began_s)
+            self.costs.setdefault(name, []).append(cost)
+
+    def _measured(self, name: str) -> None:
+        if name == LIVE:
+            self._run()
+        elif name == WRITTEN:
+            self._replay(FILE, self._out(FILE))
+        else:
+            self._replay(name)
 
     def check(self) -> None:
-        """Compare what the replays wrote.
+        """Compare what the replays write.
 
         Raises:
             SystemExit: they differ.
         """
-        if not filecmp.cmp(self._out(TOPICS), self._out(FILE), shallow=False):
-            message = "the replays differ; got no two equal files of outputs; look at both"
-            raise SystemExit(message)
+        for name in (TOPICS, INPUTS):
+            self._replay(name, self._out(name))
+            if not filecmp.cmp(self._out(name), self._out(FILE), shallow=False):
+                message = f"replays differ; got other outputs from {name}; compare the files"
+                raise SystemExit(message)
 
     def _run(self) -> None:
         """Run the program under a name of its own: it begins anew on the same inputs."""
@@ -91,15 +106,10 @@ class Bench:
             "--state-dir", self.folder / "state",
         )  # fmt: skip
 
-    def _topics(self) -> None:
-        self._replay(TOPICS, *self._at)
-
-    def _file(self) -> None:
-        self._replay(FILE, self._recording)
-
-    def _replay(self, name: str, *source: object) -> None:
-        out = ("--out", self._out(name), "--overwrite")
-        said = self._streamfn("replay", PROGRAM, *source, *out)
+    def _replay(self, name: str, out: Path | None = None) -> None:
+        source = self._at if name == TOPICS else (self._file(name),)
+        more = ("--out", out, "--overwrite") if out else ()
+        said = self._streamfn("replay", PROGRAM, *source, *more)
         found = re.search(r"replayed ([\d,]+) records", said)
         assert found is not None, said
         self.records = int(found[1].replace(",", ""))
@@ -107,9 +117,8 @@ class Bench:
     def _out(self, name: str) -> Path:
         return self.folder / f"{name}.jsonl"
 
-    @property
-    def _recording(self) -> Path:
-        return self.folder / "flights.jsonl.zst"
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.jsonl.zst"
 
     @property
     def _at(self) -> tuple[str, str]:
@@ -126,16 +135,16 @@ class Bench:
         assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
         return done.stdout
 
-    def _cost(self, measured: Callable[[], None]) -> Cost:
-        before, began_s = cpu_of_children_s(), time.perf_counter()
-        measured()
-        return Cost(cpu_of_children_s() - before, time.perf_counter() - began_s)
-
 
 def cpu_of_children_s() -> float:
     """The processor time of all processes that have ended, theirs included."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
+
+
+def median_s(costs: list[Cost]) -> float:
+    """The processor time in the middle."""
+    return statistics.median(cost.cpu_s for cost in costs)
 
 
 def table_of(bench: Bench) -> Table:
@@ -153,10 +162,10 @@ def table_of(bench: Bench) -> Table:
     )
     for heading in columns:
         table.add_column(heading, justify="left" if not heading else "right")
-    live_s = statistics.median(cost.cpu_s for cost in bench.costs[LIVE])
+    live_s = median_s(bench.costs[LIVE])
     for name, costs in bench.costs.items():
         each = sorted(cost.cpu_s * MILLION / bench.records for cost in costs)
-        middle_s = statistics.median(cost.cpu_s for cost in costs)
+        middle_s = median_s(costs)
         table.add_row(
             name, f"{statistics.median(each):,.0f}", f"{each[0]:,.0f} to {each[-1]:,.0f}",
             f"{bench.records / middle_s:,.0f}",
@@ -187,8 +196,8 @@ def main() -> int:
             print(f"round {number + 1}: CPU seconds: {figures}", flush=True)
         bench.check()
     Console(width=WIDTH).print(table_of(bench))
-    live_s = statistics.median(cost.cpu_s for cost in bench.costs[LIVE])
-    slower = [n for n, c in bench.costs.items() if statistics.median(x.cpu_s for x in c) > live_s]
+    medians = {name: median_s(costs) for name, costs in bench.costs.items()}
+    slower = [name for name, cpu_s in medians.items() if cpu_s > medians[LIVE]]
     print(f"SLOWER than the live run: {', '.join(slower)}" if slower else "no replay costs more")
     return 1 if slower else 0
 

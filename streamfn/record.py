@@ -75,6 +75,8 @@ class Columns:
     """If outputs are traced: so many rows bear already what their causes have to say."""
     task: str = ""
     """In a replay: whose rows these are."""
+    places: Sequence[int] = ()
+    """Given: where each row stood before some were put apart."""
 
     @classmethod
     def empty(cls) -> "Columns":

@@ -27,7 +27,7 @@ from streamfn.cli.debugger_view import (
 from streamfn.cli.progress import Progress
 from streamfn.cli.values import key_candidates
 from streamfn.config import Config
-from streamfn.errors import ConfigError
+from streamfn.errors import ConfigError, SerdeError
 from streamfn.graph.describe import counted
 from streamfn.graph.topology import UNKNOWN, Function, Topology
 from streamfn.replay.effects import Effects
@@ -83,10 +83,14 @@ def key_history(
         repartitions: as of ``replay``.
 
     Raises:
-        ConfigError: there is no such stage, or it was never called for the key.
-        SerdeError: the text can be no key of the stage.
+        ConfigError: there is no such stage, it was never called for the key, or the text can be
+            no key of it.
     """
-    program, history = watched(topology, stage, wanted(key, key_type(topology, stage)))
+    try:
+        is_wanted = wanted(key, key_type(topology, stage))
+    except SerdeError as error:  # no record is wrong here, but what was typed
+        raise ConfigError(str(error)) from error
+    program, history = watched(topology, stage, is_wanted)
     # A step's stand-in finds its record on the stack, where generated code has other names.
     generated = isinstance(stage_named(program, stage), Function)
     with (

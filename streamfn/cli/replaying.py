@@ -27,6 +27,7 @@ from streamfn.config import Config
 from streamfn.errors import ConfigError
 from streamfn.graph.describe import counted
 from streamfn.graph.plan import Plan
+from streamfn.graph.topology import Function, Sink, Source, Topology
 from streamfn.record import Record
 from streamfn.replay.diff.compare import Options, diff_against_run, diff_versions
 from streamfn.replay.effects import Effects, EffectSink, Raised
@@ -38,6 +39,7 @@ from streamfn.replay.replay import Replayed, replay
 from streamfn.replay.roles import specs_of
 from streamfn.results import decoded
 
+OUT_ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 RAISED_SHOWN = 3
 RAISED_EXIT = 5
 """A record failed, and its policy is to fail."""
@@ -120,7 +122,9 @@ class Asked:
         """
         writes = bool(self.out or self.show)
         wrong = ""
-        if self.compares and self.debugs:
+        if not self.compares and (given := self._of_comparisons()):
+            wrong = f"{given} is of a comparison; add --diff or --against, or leave it out"
+        elif self.compares and self.debugs:
             wrong = "--diff and --against compare, --key and --stage look at one key; leave one out"
         elif self.diff and self.against:
             wrong = "--diff is against the real run; got --against too; leave one of them out"
@@ -133,6 +137,33 @@ class Asked:
         if wrong:
             message = f"these options do not fit; {wrong}"
             raise ConfigError(message)
+        if self.out is not None:
+            _check_out(self.out, self.wanted.recording if self.overwrite else None)
+
+    def _of_comparisons(self) -> str:
+        """The first option given that only a comparison has; empty if there is none."""
+        options, usual = self.options, Options()
+        given = {
+            "--json": self.as_json,
+            "--ignore": bool(options.rules.ignored),
+            "--tolerance": (options.rules.tolerance, options.rules.tolerances) != (None, ()),
+            "--examples": options.examples != usual.examples,
+            "--no-self-check": not options.self_check,
+        }
+        return next((name for name, is_given in given.items() if is_given), "")
+
+
+def _check_out(out: Path, recording: Path | None) -> None:
+    """Refuse a name that says another form, and the very file that is replayed."""
+    if not out.name.endswith(OUT_ENDINGS):
+        message = (
+            f"--out writes lines of JSON; got {str(out)!r}; name it with one of "
+            f"{', '.join(OUT_ENDINGS)}"
+        )
+        raise ConfigError(message)
+    if recording is not None and out.resolve() == recording.resolve():
+        message = f"--out is the recording itself; got {str(out)!r}; choose another name"
+        raise ConfigError(message)
 
 
 def go(asked: Asked) -> None:
@@ -165,7 +196,7 @@ def _replay(asked: Asked) -> int:
             else None
         )
         tally = Tally(writes, frozenset(asked.show))
-        _say_from(inputs, wanted)
+        _say_from(inputs, wanted, topology, manner)
         bar = stack.enter_context(Progress(topology.application))
         done = stack.enter_context(
             replay(
@@ -195,7 +226,7 @@ def _compare(asked: Asked) -> int:
     if asked.diff or manner.repartitions:  # of the real run, as much as is still there
         wanted = replace(wanted, repartitions=None)
     with opened_inputs(wanted, topology, note=_note) as inputs, Comparing() as bar:
-        _say_from(inputs, wanted)
+        _say_from(inputs, wanted, topology, manner)
         if asked.against is not None:
             found = diff_versions(
                 asked.target, asked.against, inputs, asked.options, end_to_end=manner.end_to_end,
@@ -241,7 +272,7 @@ def _debug(asked: Asked) -> int:
     topology, manner = load_app(asked.target).topology(), asked.manner
     wanted = replace(asked.wanted, repartitions=manner.repartitions)
     with opened_inputs(wanted, topology, note=_note) as inputs:
-        _say_from(inputs, wanted)
+        _say_from(inputs, wanted, topology, manner)
         history = key_history(
             topology, inputs, stage=asked.stage or "", key=asked.key or "", config=asked.config,
             end_to_end=manner.end_to_end, repartitions=manner.repartitions,
@@ -250,9 +281,25 @@ def _debug(asked: Asked) -> int:
     return examine(history, at=at_ms, interactive=asked.debugger)
 
 
-def _say_from(inputs: Inputs, wanted: Wanted) -> None:
+def _say_from(inputs: Inputs, wanted: Wanted, topology: Topology, manner: Manner) -> None:
+    """Say what is replayed, and where a replay's own outputs do not come back to it."""
     read_only = "" if wanted.recording else ", which is only read"
     say(f"replaying {span_text(inputs)} from {wanted.place}{read_only}", stderr=True)
+    recorded = {topic.name for topic in inputs.header.topics if topic.role == "input"}
+    both = sorted(recorded & _read_and_written(topology))
+    if both and not manner.end_to_end:
+        _note(
+            f"{', '.join(both)}, which the program also writes, is read as it was recorded; to "
+            "feed what the replay writes there: --end-to-end"
+        )
+
+
+def _read_and_written(topology: Topology) -> set[str]:
+    nodes = topology.nodes.values()
+    read = {node.topic.name for node in nodes if isinstance(node, Source) and not node.internal}
+    sinks = [node.topics for node in nodes if isinstance(node, Sink)]
+    sinks += [node.sinks for node in nodes if isinstance(node, Function)]
+    return read & {spec.name for specs in sinks for spec in specs}
 
 
 def _note(text: str) -> None:
@@ -273,7 +320,7 @@ def _summary(done: Replayed, tally: Tally, elapsed_s: float) -> None:
     for topic in sorted(tally.rows):
         table.add_row(topic, internal.get(topic, "topic"), f"{tally.rows[topic]:,}")
     for store in sorted(plan.topology.stores):
-        table.add_row(store, "store", f"{sum(1 for _ in done.entries(store)):,}")
+        table.add_row(store, "store", f"{len(done.state(store)):,}")
     skipped = sum(metrics.skipped for metrics in done.metrics)
     dropped = Counter[str]()
     for metrics in done.metrics:

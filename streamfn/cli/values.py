@@ -25,7 +25,7 @@ def plain(value: object) -> Any:
         return msgspec.to_builtins(
             value, builtin_types=(bytes,), str_keys=True, enc_hook=encode_hook
         )
-    except (TypeError, ValueError, msgspec.MsgspecError):
+    except (TypeError, ValueError, msgspec.MsgspecError, SerdeError):
         return repr(value)  # of a serde of the user's own, which no other may understand
 
 

@@ -117,8 +117,11 @@ def by_partition(
             partition = None if chooses is None else partition_of(chooses, width)
             add = adds[chooses] = rows.setdefault(partition, []).append
         add(row)
+    apart = None in rows
     for partition, chosen in rows.items():
-        yield partition, _picked(columns, chosen)
+        part = _picked(columns, chosen)
+        part.places = chosen if apart else ()  # whoever places those without a key wants an order
+        yield partition, part
 
 
 def _picked(columns: Columns, rows: list[int]) -> Columns:

@@ -6,7 +6,6 @@ for nothing but other attributes: whoever hands it on, or is no Python function,
 """
 
 import dis
-import inspect
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -23,9 +22,9 @@ def may_ask_root(node: Function | Timer) -> bool:
 
 
 def _may_ask(fn: Callable[..., Any], name: str) -> bool:
-    code = getattr(inspect.unwrap(fn), "__code__", None)
-    if code is None:
-        return True
+    code = getattr(fn, "__code__", None)
+    if code is None or name not in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+        return True  # it is handed on under another name, as by a decorator
     found = list(dis.get_instructions(code))
     for at, instruction in enumerate(found):
         names: Any = instruction.argval  # later Pythons load two variables at once

@@ -21,6 +21,8 @@ from streamfn.replay.effects import Effects, EffectSink, Root
 from streamfn.replay.levels import levels_of
 from streamfn.replay.recording import Chunk
 
+Maker: TypeAlias = tuple[int, str, int]
+"""In which turn and by which task a row was made, and as which of its rows if that is told."""
 Failure: TypeAlias = tuple[int, int, str, StageError]
 """The rank of the record that it goes back to, the turn, the task; what has failed."""
 NOWHERE: Final[Root] = (TopicPartition("", -1), -1)
@@ -144,14 +146,14 @@ class Exchange:
     def _drained(self, topic: str) -> list[Effects]:
         """What was sent to a topic since the last time, by partition, in order of rank."""
         width, parts = self.widths.get(topic, 1), dict[int, Effects]()
-        makers = dict[int, list[tuple[int, str]]]()
+        makers = dict[int, list[Maker]]()
         for turn, given, columns in self._made.pop(topic, []):
             for partition, rows in self._placed(given, columns, width):
                 into = parts.get(partition)
                 if into is None:
                     into = parts[partition] = Effects(topic, partition)
                 _append(into, columns, rows)
-                makers.setdefault(partition, []).extend(repeat((turn, columns.task), len(rows)))
+                makers.setdefault(partition, []).extend(_makers(turn, columns, rows))
         for partition, effects in parts.items():
             _sort(effects, makers[partition])
             effects.roots = list(map(self._roots.get, effects.ranks, repeat(NOWHERE)))
@@ -203,7 +205,14 @@ def _append(into: Effects, columns: Columns, rows: list[int] | range) -> None:
                 into.headers[at] = columns.headers[row]
 
 
-def _sort(effects: Effects, makers: list[tuple[int, str]]) -> None:
+def _makers(turn: int, columns: Columns, rows: list[int] | range) -> Iterable[Maker]:
+    """Who has made each row; where rows were put apart, also where each of them stood."""
+    if not columns.places:
+        return repeat((turn, columns.task, 0), len(rows))
+    return ((turn, columns.task, columns.places[row]) for row in rows)
+
+
+def _sort(effects: Effects, makers: list[Maker]) -> None:
     """Order rows by rank; those of one by the turn and task that made them, then as it did."""
     if len(set(makers)) == 1:
         return  # a task's rows are in order

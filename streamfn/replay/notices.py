@@ -34,5 +34,12 @@ def _notices(topology: Topology, inputs: Inputs) -> Iterator[str]:
     if topology.global_tables:
         names = ", ".join(sorted(topology.global_tables))
         yield f"global tables ({names}) are read whole before the first record"
+    recorded = {store.name for store in inputs.header.stores}
+    empty = sorted(topology.stores.keys() - recorded) if recorded else []
+    if empty:
+        yield f"the recording has no state of {', '.join(empty)}: there it begins with nothing"
+    unknown = sorted(recorded - topology.stores.keys())
+    if unknown:
+        yield f"recorded state of {', '.join(unknown)} is left out: the program has no such store"
     if inputs.header.sample:
         yield f"the recording is a sample: {inputs.header.sample}"

@@ -35,6 +35,7 @@ from streamfn.replay.replay_log import ReplayLog
 from streamfn.replay.taps import tapped
 from streamfn.results import store_name
 from streamfn.run import calm_memory
+from streamfn.serde.avro_registry import trying
 from streamfn.state.directory import StateDirectory
 from streamfn.state.home import FolderHomes, MemoryHomes
 
@@ -125,6 +126,7 @@ def replay(
     exchange = _exchange(planned, feeding, widths, sink, fold_changelogs=fold_changelogs)
     config = replace(config or Config(), **_FIXED)
     with ExitStack() as stack:
+        stack.enter_context(trying())
         calm = stack.enter_context(calm_memory())
         folder = None if in_memory else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         logs = [ReplayLog(exchange, feeding, member, workers) for member in range(workers)]

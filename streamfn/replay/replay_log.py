@@ -152,6 +152,7 @@ class ReplayLog:
         kept = Columns(
             columns.keys[:], columns.values[:], columns.timestamps[:], dict(columns.headers),
             stages=columns.stages[:], ranks=columns.ranks[:], task=columns.task,
+            places=columns.places,
         )  # fmt: skip
         self._rows.append((topic, partition, kept))
 

@@ -32,8 +32,15 @@ def _plain(value: object) -> object:
 def _shown(value: Any) -> bytes:
     try:
         return msgspec.json.encode(value, enc_hook=_plain, order="deterministic")
-    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError):
-        return msgspec.json.encode(repr(value))
+    except Exception:  # a value's own repr may raise anything
+        return msgspec.json.encode(_text(value))
+
+
+def _text(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # as above
+        return f"<{type(value).__name__} without repr: {type(error).__name__}>"
 
 
 SHOWN: Final[Serde[Any]] = Serde("shown", object, _shown, msgspec.json.decode)

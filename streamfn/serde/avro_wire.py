@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NoReturn, TypeAlias
 from streamfn.errors import RegistryError, SerdeError
 from streamfn.serde.avro_codec import Values, decoder, encoder
 from streamfn.serde.avro_compatibility import unreadable
-from streamfn.serde.avro_registry import SchemaRegistry
+from streamfn.serde.avro_registry import TRIAL, SchemaRegistry, is_trying
 from streamfn.serde.avro_schema import AvroSchema
 from streamfn.serde.base import Serde
 
@@ -59,11 +59,13 @@ class Wire:
     def _encoder(self, subject: str) -> Callable[[Any], bytes]:
         """Ask for the id at the first value."""
         made: Callable[[Any], bytes] | None = None
+        tried = False
 
         def encode(value: Any) -> bytes:
-            nonlocal made
-            if made is None:
+            nonlocal made, tried
+            if made is None or (tried and not is_trying()):
                 number = self.registry.schema_id(self.schema, subject, register=self.register)
+                tried = number >= TRIAL
                 prefix = MAGIC + number.to_bytes(4)
                 made = encoder(self.schema, self.values, self.name, prefix)
             return made(value)

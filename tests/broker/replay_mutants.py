@@ -45,6 +45,7 @@ MUTANTS: Final = {
         "flight: flight.carrier, name=",
         "flight: flight.dest, name=",
         Found(("by-carrier",), "<key>"),
+        live=Found(("by-carrier",), "", "missing"),
     ),
     "+= to =": Mutant("count.value += 1", "count.value = 1", Found(("departures",), "<value>")),
     "branches are swapped": Mutant(
@@ -84,12 +85,15 @@ MUTANTS: Final = {
         Found(("carrier_delay", "weather_delay"), "minutes"),
     ),
     "the first report, not the last": Mutant(
-        "reverse=True", "reverse=False", Found(("with_weather",), "weather.time_hour")
+        "reports.get(hour) or next(reports.values(end=hour, reverse=True), None)",
+        "next(reports.values(end=hour), None)",
+        Found(("with_weather",), "weather.time_hour"),
     ),
-    "what is early for no report": Mutant(
+    "a kind is forgotten": Mutant(
         'if met.weather else "unknown"',
         'if met.weather and met.weather.kind != "fair" else "unknown"',
         Found(("by-weather",), "<key>"),
+        live=Found(("by-weather",), "", "missing"),
     ),
 }
 

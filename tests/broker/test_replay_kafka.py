@@ -217,7 +217,7 @@ def test_the_untouched_program_has_no_difference(world: Flown) -> None:
     assert found["records"] == found["equal"] >= rows
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize("name", ["< to <=", "+= to =", "another time", "a default"])
 def test_mutants_are_found(name: str, world: Flown, tmp_path: Path) -> None:
     """Against the program as it was: the stage that was changed is to blame, with its field."""
     mutant = MUTANTS[name]

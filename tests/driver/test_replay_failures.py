@@ -17,6 +17,7 @@ from streamfn.record import TopicPartition
 from streamfn.replay.effects import Collected, Raised
 from streamfn.replay.recording import Entry, Range, RecordedStore
 from streamfn.replay.replay import replay
+from streamfn.replay.taps import SHOWN
 from tests.replay_world import MemoryInputs, Placed, placed, replayed
 
 NUMBERS: Final = {"numbers": 3}
@@ -26,6 +27,11 @@ MANNERS: Final[tuple[dict[str, Any], ...]] = (
     {"rows_max": 1_000, "workers": 3, "commit_interval_ms": 1_000_000},
     {"rows_max": 1_000, "commit_interval_ms": 0},
 )
+
+
+def fail(message: str) -> None:
+    """Raise."""
+    raise ValueError(message)
 
 
 def numbers(count: int) -> list[Placed]:
@@ -60,19 +66,19 @@ def failing() -> sf.App:
     def front(number: int) -> int:
         """Fails on elevens."""
         if number % 11 == 0:
-            raise ValueError(f"front {number}")
+            fail(f"front {number}")
         return number
 
     def behind(number: int, total: sf.Value[int]) -> int:
         """Fails on fives."""
         total.value += number
         if number % 5 == 0:
-            raise ValueError(f"behind {number}")
+            fail(f"behind {number}")
         return total.value
 
     def tick(about: sf.Context[str], total: sf.Store[str, int]) -> None:
         """Fails always."""
-        raise ValueError("tick")
+        fail("tick")
 
     keyed = app.stream(topic).map_values(front, value=int).key_by(lambda n: str(n % 4), key=str)
     app.function(keyed, to=out)(behind).every(timedelta(seconds=2))(tick)
@@ -123,7 +129,7 @@ def test_result_of_a_window_fails_once() -> None:
         def show(key: sf.Windowed[str], value: int) -> tuple[str, int]:
             """Fails on one window."""
             if key.key == "a" and key.start_ms == 2_000:
-                raise ValueError(f"{key.key} {key.start_ms}")
+                fail(f"{key.key} {key.start_ms}")
             return key.key, value
 
         counts.to_stream().map(show, key=str, value=int).to(out)
@@ -185,3 +191,33 @@ def test_global_table_must_be_recorded() -> None:
 
     with pytest.raises(ConfigError, match="topic 'names', which the program reads, is not in"):
         replayed(app, MemoryInputs([], {"numbers": 1}))
+
+
+class Unshowable:
+    """Cannot be shown."""
+
+    def __repr__(self) -> str:
+        """Raise."""
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("value", [Unshowable(), [Unshowable()], {1, "a"}, 1 << 70, "\ud800"])
+def test_tap_never_fails(value: Any) -> None:
+    """Whatever a stage hands on is shown somehow."""
+    assert SHOWN.decode(SHOWN.encode(value)) is not None
+
+
+def test_state_that_is_missing_is_said() -> None:
+    """A store that begins empty in the middle of a key's life, and one that nobody has any more."""
+    app = sf.App("other")
+    topic = app.topic("numbers", key=str, value=int, partitions=1)
+
+    @app.function(topic)
+    def add(number: int, total: sf.Value[int]) -> None:
+        """Adds up."""
+        total.value += number
+
+    stores = (RecordedStore("old-total", "value", "str", "int", 1),)
+    found = replayed(app, MemoryInputs([], {"numbers": 1}, stores=stores))
+    assert "the recording has no state of add-total: there it begins with nothing" in found.notices
+    assert any("state of old-total is left out" in notice for notice in found.notices)

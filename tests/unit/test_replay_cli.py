@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,3 +151,96 @@ def test_recording_of_another_program(shell: Shell) -> None:
     shell("record", "counts", "-o", "counts.jsonl")
     said = shell.fails("replay", PROGRAM, "counts.jsonl", code=4)
     assert "topic 'lines', which the program reads, is not in" in said
+
+
+def test_against_a_revision_with_paths_from_here(shell: Shell) -> None:
+    """The recording is found where the command was given, though the revision lies elsewhere."""
+    for words in (["init", "-q"], ["add", PROGRAM], ["commit", "-q", "-m", "one"]):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *who, *words], check=True)
+    said = shell("replay", PROGRAM, "r.jsonl", "--against", "HEAD", "--no-self-check")
+    assert "all equal" in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--json"], "--json is of a comparison; add --diff or --against, or leave it out"),
+        (["--ignore", "a"], "--ignore is of a comparison"),
+        (["--tolerance", "1"], "--tolerance is of a comparison"),
+        (["--no-self-check"], "--no-self-check is of a comparison"),
+        (["--examples", "0"], "--examples is of a comparison"),
+        (["--out", "o.parquet"], "--out writes lines of JSON; got 'o.parquet'"),
+        (["--out", "./r.jsonl", "--overwrite"], "--out is the recording itself; got 'r.jsonl'"),
+    ],
+)
+def test_options_that_would_do_nothing_or_harm(shell: Shell, words: list[str], said: str) -> None:
+    """What has no meaning here is refused, and no recording is replaced by its replay."""
+    before = Path("r.jsonl").read_bytes()
+    assert said in shell.fails("replay", PROGRAM, "r.jsonl", *words, code=4)
+    assert Path("r.jsonl").read_bytes() == before
+
+
+OWN_TOPIC = """
+import streamfn as sf
+
+app = sf.App("own")
+first = app.topic("first", key=str, value=int)
+second = app.topic("second", key=str, value=int)
+
+
+@app.function(first, to=second)
+def double(number: int) -> int:
+    return number * 2
+
+
+@app.function(second, to=app.topic("third", key=str, value=int))
+def add(number: int) -> int:
+    return number + 1
+"""
+OWN_RECORDING = (
+    '{"streamfn_recording": 1}\n'
+    '{"topic": "first", "timestamp_ms": 0, "key": "a", "value": 1}\n'
+    '{"topic": "second", "timestamp_ms": 0, "key": "a", "value": 2}\n'
+)
+
+
+def test_topic_that_is_read_as_it_was_recorded(shell: Shell) -> None:
+    """A change in front of such a topic is not seen behind it, so it is said."""
+    Path("own.py").write_text(OWN_TOPIC)
+    Path("own.jsonl").write_text(OWN_RECORDING)
+    told = "note: second, which the program also writes, is read as it was recorded; "
+    told += "to feed what the replay writes there: --end-to-end"
+    assert told in shell("replay", "own.py", "own.jsonl").stderr
+    assert told in shell("replay", "own.py", "own.jsonl", "--against", "own.py").stderr
+    assert "also writes" not in shell("replay", "own.py", "own.jsonl", "--end-to-end").stderr
+
+
+WINDOWS = """
+from datetime import timedelta
+
+import streamfn as sf
+
+app = sf.App("w")
+numbers = app.stream(app.topic("numbers", key=str, value=int))
+numbers.group_by_key().window(sf.Tumbling(timedelta(minutes=1))).count(name="each")
+"""
+
+
+def test_counts_entries_as_the_verb_state_does(shell: Shell) -> None:
+    """A store's book-keeping is not counted."""
+    Path("w.py").write_text(WINDOWS)
+    line = '{"topic": "numbers", "timestamp_ms": 0, "key": "a", "value": 1}\n'
+    Path("w.jsonl").write_text('{"streamfn_recording": 1}\n' + line)
+    said = shell("replay", "w.py", "w.jsonl").stdout
+    assert re.search(r"^each +store +1$", said, re.MULTILINE)
+
+
+def test_key_of_another_type(shell: Shell) -> None:
+    """A key that cannot be one is a mistake of the command line."""
+    program = OWN_TOPIC.replace('"first", key=str', '"first", key=tuple[str, int]')
+    program = program.replace('"second", key=str', '"second", key=tuple[str, int]')
+    Path("own.py").write_text(program.replace('"third", key=str', '"third", key=tuple[str, int]'))
+    Path("own.jsonl").write_text(OWN_RECORDING)
+    words = ("replay", "own.py", "own.jsonl", "--stage", "double", "--key", "u1")
+    assert "key 'u1' is no tuple[str, int]" in shell.fails(*words, code=4)

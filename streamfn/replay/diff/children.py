@@ -161,7 +161,17 @@ def with_run(
     if end is not None:
         comparison.inputs, comparison.notices = end.records, list(end.notices)
     run.finish(comparison)
+    if _has_edges(outputs) and hello.graph.stores and not outputs.header.stores:
+        comparison.notices.append(
+            "the records begin in the middle of the run and stores begin empty: stages with state "
+            f"({', '.join(_with_state(hello.graph))}) and those behind them differ for that alone "
+            "(record with --state)"
+        )
     return comparison
+
+
+def _with_state(graph: Graph) -> list[str]:
+    return [stage.name for stage in graph.stages if stage.stores]
 
 
 def _readable(chunks: Iterable[Chunk], serdes: Translations) -> Iterator[Chunk]:

@@ -149,9 +149,12 @@ def compare_effects(
 # files
 @contextmanager
 def recorded(inputs: Inputs) -> Generator[str]:
-    """The path of the inputs' recording; of a log's topics, that of a temporary one."""
+    """The path of the inputs' recording; of a log's topics, that of a temporary one.
+
+    It is a whole path: a revision is replayed in the folder in which it was unpacked.
+    """
     if Path(inputs.place).is_file():
-        yield inputs.place
+        yield str(Path(inputs.place).resolve())
         return
     with tempfile.TemporaryDirectory(prefix="streamfn-diff-") as folder:
         path = Path(folder) / "inputs.jsonl"
@@ -170,7 +173,7 @@ def recorded(inputs: Inputs) -> Generator[str]:
 @contextmanager
 def reopened(inputs: Inputs, recording: str) -> Generator[Inputs]:
     """The recording once more, for the outputs in it."""
-    if recording == inputs.place:
+    if Path(recording) == Path(inputs.place).resolve():
         yield inputs
         return
     found = open_recording(recording)
