@@ -176,7 +176,7 @@ def table_of(bench: Bench) -> Table:
 
 
 def main() -> int:
-    """Measure and judge: 1 if a replay takes more processor time than the live run."""
+    """Measure and judge: 1 if a replay, but for writing lines, takes more than the live run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--months", type=int, default=MONTHS, help="so many months of the flights")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
@@ -197,7 +197,7 @@ def main() -> int:
         bench.check()
     Console(width=WIDTH).print(table_of(bench))
     medians = {name: median_s(costs) for name, costs in bench.costs.items()}
-    slower = [name for name, cpu_s in medians.items() if cpu_s > medians[LIVE]]
+    slower = [name for name in (TOPICS, FILE, INPUTS) if medians[name] > medians[LIVE]]
     print(f"SLOWER than the live run: {', '.join(slower)}" if slower else "no replay costs more")
     return 1 if slower else 0
 

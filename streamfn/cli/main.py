@@ -41,6 +41,8 @@ EXAMPLES = {
         "streamfn topics                     what is in the log now",
         "streamfn consume carrier-delays     the records of a topic",
         "streamfn run flights.py --broker localhost:9092 --workers 4",
+        "streamfn record --app flights.py -o week.jsonl.zst",
+        "streamfn replay flights.py week.jsonl.zst --against HEAD   what a change would do",
     ),
     "run": (
         "streamfn run flights.py --until-end -o commit_interval_ms=500",
@@ -69,6 +71,9 @@ EXAMPLES = {
     "replay": (
         "streamfn replay flights.py last-week.jsonl.zst --out made.jsonl",
         "streamfn replay flights.py --broker localhost:9092 --from -2h --show carrier-delays",
+        "streamfn replay flights.py last-week.jsonl.zst --diff",
+        "streamfn replay flights.py last-week.jsonl.zst --against HEAD~1 --tolerance 1e-9",
+        "streamfn replay flights.py last-week.jsonl.zst --key AA --stage carrier_delay --break",
     ),
     "trace": (
         "streamfn trace carrier-delays 0 41 --app flights.py",

@@ -206,16 +206,17 @@ class Recorder:
             return copy(inputs, writer, lambda records: progress.show(inputs.passed, records))
 
     def _say(self, header: Header, done: Copied, seconds: float) -> None:
-        table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="dim")
+        table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
         for name in ("topic", "role"):
             table.add_column(name, overflow="fold")
         for name in ("partitions", "records", "bytes"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for name in ("first", "last"):
             table.add_column(name, no_wrap=True)
         for topic in header.topics:
             tally = done.topics[topic.name]
-            times = ["" if at is None else time_text(at) for at in (tally.first_ms, tally.last_ms)]
+            ends = (tally.first_ms, tally.last_ms)
+            times = ["" if at is None else time_text(at)[:16] for at in ends]
             role = topic.role.replace("_", " ")
             table.add_row(
                 topic.name, role, str(len(topic.ranges)), f"{tally.records:,}", size(tally.bytes),

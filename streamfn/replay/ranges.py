@@ -29,6 +29,7 @@ FORMS: Final = (
     "a time (2013-01-31, 2013-01-31T12:30+01:00, UTC unless said; -2h; @MILLISECONDS), an offset "
     "(1200, or -5: five before the end) or TOPIC:PARTITION:OFFSET"
 )
+TOPICS_SHOWN: Final = 12
 FIRST_TRIES: Final = 250
 """So many empty reads (of 20 ms each, on a Kafka), and a partition's first record is not known."""
 
@@ -137,7 +138,8 @@ def resolve(
     found: Ranges = {}
     for name in topics:
         if name not in infos:
-            message = f"topic {name!r} does not exist; got none of that name; look at its name"
+            known = ", ".join(sorted(log.topic_names())[:TOPICS_SHOWN]) or "none"
+            message = f"topic {name!r} does not exist; the log has {known}; name one of them"
             raise ConfigError(message)
         part = Span(on_gap=span.on_gap) if name in whole else span
         found[name] = _of_topic(log, infos[name], part, now_ms)
@@ -152,7 +154,10 @@ def check_bounds(span: Span, ranges: Mapping[str, Mapping[int, Range]]) -> None:
     """
     for source in [*span.start.of, *span.end.of]:
         if source.partition not in ranges.get(source.topic, {}):
-            message = f"{source} has a bound and is not read; got no such range; leave it out"
+            message = (
+                f"{source} has a bound and is not read; got {', '.join(ranges) or 'no topics'}; "
+                "name a partition of one of these"
+            )
             raise ConfigError(message)
 
 

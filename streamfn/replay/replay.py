@@ -18,7 +18,7 @@ from streamfn.config import Config
 from streamfn.connectors.partitioner import Partitioner
 from streamfn.engine.failure import user_traceback
 from streamfn.engine.worker import Worker
-from streamfn.errors import StageError
+from streamfn.errors import RecordingError, StageError, StateTypeError
 from streamfn.graph.plan import Plan, plan
 from streamfn.graph.stores import decode_entry, encode_key, entry_serde
 from streamfn.graph.topology import Topology
@@ -159,7 +159,14 @@ def _start(workers: list[Worker], calm: Callable[[], None]) -> None:
     """Have the workers open their tasks, with the state that they begin with."""
     for worker in workers:
         worker.start()
-    _settle(workers)
+    try:
+        _settle(workers)
+    except StateTypeError as error:
+        message = (
+            f"the recorded state does not fit the program; {str(error).partition('; ')[0]}; replay "
+            "the version that was recorded, or record again without --state"
+        )
+        raise RecordingError(message) from error
     calm()
 
 

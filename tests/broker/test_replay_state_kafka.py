@@ -6,7 +6,7 @@ which the recording ends.
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def verbs_of(tmp_path: Path) -> Any:
     """Verbs for the program of a world."""
 
     @contextmanager
-    def opened(world: World) -> Iterator[Verbs]:
+    def opened(world: World) -> Generator[Verbs]:
         folder = tmp_path / "verbs"
         folder.mkdir()
         made = Verbs(folder, world.address.bootstrap, world.job)
@@ -100,16 +100,18 @@ def check_ends(world: World, header: Header) -> None:
                 assert at == end, f"{topic.name}[{number}] went on behind the recording, to {end}"
 
 
-def check_state(world: World, verbs: Verbs, path: Path) -> None:
+def check_state(world: World, verbs: Verbs, path: Path, without: str = "?") -> None:
     """Replay, in several ways, while the workers run; each ends in the state of the live run."""
     live = changelogs_of(world)
+    but_for = {store for store in live if without in store}
+    assert live.keys() > but_for
     for number, more in enumerate(((), ("--workers", "3", "-o", "commit_interval_ms=7"))):
         out = verbs.folder / f"out-{number}.jsonl"
         verbs("replay", APP, path, "--out", out, *more)
         made = stores_of(out)
         assert made.keys() == live.keys()
-        for store, parts in live.items():
-            assert made[store] == parts, store
+        for store in live.keys() - but_for:
+            assert made[store] == live[store], store
 
 
 def test_counts_at_the_end_of_a_recording_with_state(
@@ -171,7 +173,10 @@ def test_a_diff_of_a_recording_with_state(
 def test_operators_at_the_end_of_a_recording_with_state(
     broker: Address, name: str, tmp_path: Path, verbs_of: Any
 ) -> None:
-    """Windows, sessions, joins, groups, foreign keys: each store as its changelog holds it."""
+    """Windows, sessions, groups, tables: each store as its changelog holds it.
+
+    Not those of joins: how the live run merged two inputs, and so what was late, is not known.
+    """
     topics = ("left", "right", "sums", "sessions", "pairs", "groups", "names")
     with (
         world_of(broker, name, tmp_path, "operating", settings=SETTINGS, topics=topics) as world,
@@ -200,5 +205,5 @@ def test_operators_at_the_end_of_a_recording_with_state(
             world.wait(lambda suffix=suffix: not world.behind(suffix), f"{suffix} is committed")
         assert recording.ended() == 0, recording.tail()
         check_ends(world, header_of(path))
-        check_state(world, verbs, path)
+        check_state(world, verbs, path, without="left_join")
         world.stop()

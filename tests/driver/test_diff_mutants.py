@@ -117,6 +117,24 @@ MUTANTS = {
         "minutes",
     ),
     "a count": Mutant("count.value += 1", "count.value += 2", {"departures"}, "<value>"),
+    "a count that forgets": Mutant(
+        "count.value += 1", "count.value = 1", {"departures"}, "<value>"
+    ),
+    "rounding": Mutant(
+        "self.minutes + (late or 0)",
+        "self.minutes + round(late or 0, -1)",
+        {"carrier_delay", "weather_delay"},
+        "minutes",
+    ),
+    "a default": Mutant(
+        "minutes: int = 0", "minutes: int = 1", {"carrier_delay", "weather_delay"}, "minutes"
+    ),
+    "a field that is dropped": Mutant(
+        "self.planned + 1, left, self",
+        "self.planned + 1, minutes=self",
+        {"carrier_delay", "weather_delay"},
+        "left",
+    ),
     "a count from the ninth on": Mutant(
         "count.value += 1", "count.value += 1 + (count.value > 8)", {"departures"}, "<value>"
     ),

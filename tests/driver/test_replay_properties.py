@@ -3,6 +3,8 @@
 ``STREAMFN_REPLAY_SEEDS=FIRST:LAST`` tries others than the few of each run. Invariant: protocol §6.
 """
 
+# pyright: reportUnknownLambdaType=false
+
 import os
 from collections import defaultdict
 from collections.abc import Sequence

@@ -93,6 +93,7 @@ def open_shell(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Shell
     """Work in a folder; what programs have imported is forgotten afterwards."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("COLUMNS", "160")  # whatever the terminal of who runs the tests
     before = set(sys.modules)
     yield Shell(folder)
     for name in set(sys.modules) - before:

@@ -42,7 +42,7 @@ def test_page(page: str, tmp_path: Path) -> None:
 def test_readme_tour_is_checked() -> None:
     """The README has a tour: a file, commands with output, a test."""
     languages = [block.language for block in blocks("README.md")]
-    assert languages.count("python") == 4
+    assert languages.count("python") == 5
     assert languages.count("console") >= 3
 
 

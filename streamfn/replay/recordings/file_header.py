@@ -113,7 +113,7 @@ def read_header(line: bytes, where: str, fail: Fail) -> FileHeader:
     except DECODE_ERRORS as error:
         got = f"{excerpt(line)} ({error})"
         wrong = "is not the header of a recording"
-        cure = 'a recording begins with {"streamfn_recording": 1: docs/recordings.md'
+        cure = 'a recording begins with {"streamfn_recording": 1}: docs/recordings.md'
         raise fail(where=where, wrong=wrong, got=got, cure=cure) from error
     if version != VERSION:
         wrong = f"is of version {version}; this streamfn reads version {VERSION}"

@@ -93,7 +93,7 @@ class JsonlFile:
     def _read_header(self, stream: Stream) -> FileHeader:
         line = stream.inside.readline(HEADER_BYTES_MAX)
         if not line:
-            cure = 'a recording begins with {"streamfn_recording": 1: docs/recordings.md'
+            cure = 'a recording begins with {"streamfn_recording": 1}: docs/recordings.md'
             raise self._fail(wrong="is empty", cure=cure)
         header = read_header(line, "line 1", self._fail)
         if header.sealed:  # before anybody relies on it

@@ -82,8 +82,8 @@ class PartialFile:
             raise ConfigError(message)
         if self.path.exists() and not self.overwrite:
             message = (
-                f"recording {str(self.path)!r} exists; choose another name, delete it, or ask for "
-                "it to be overwritten"
+                f"recording {str(self.path)!r} exists; choose another name, delete it, or add "
+                "--overwrite"
             )
             raise ConfigError(message)
 
