@@ -54,6 +54,18 @@ class Batch:
     def __len__(self) -> int:
         return len(self.values)
 
+    def part(self, start: int, stop: int) -> "Batch":
+        """Return rows ``start`` to ``stop`` as a batch of their own."""
+        rows = slice(start, stop)
+        after = self.offsets[stop] if stop < len(self) else self.next_offset
+        return Batch(
+            self.source, self.keys[rows], self.values[rows], self.timestamps[rows],
+            self.offsets[rows], after,
+            None if self.headers is None else self.headers[rows],
+            None if self.ranks is None else self.ranks[rows],
+            None if self.roots is None else self.roots[rows],
+        )  # fmt: skip
+
 
 @dataclass(slots=True)
 class Columns:

@@ -238,17 +238,6 @@ def _batch(source: TopicPartition, effects: Effects) -> Batch:
     )  # fmt: skip
 
 
-def part_of(batch: Batch, start: int, stop: int) -> Batch:
-    """Return rows ``start`` to ``stop`` of a batch as a batch."""
-    after = batch.offsets[stop] if stop < len(batch) else batch.next_offset
-    return Batch(
-        batch.source, batch.keys[start:stop], batch.values[start:stop],
-        batch.timestamps[start:stop], batch.offsets[start:stop], after,
-        None if batch.headers is None else batch.headers[start:stop],
-        None if batch.ranks is None else batch.ranks[start:stop],
-    )  # fmt: skip
-
-
 def one_by_one(chunk: Chunk) -> Iterator[Batch]:
     """Yield the records of a chunk as batches of one, in order of rank."""
     places = sorted(
@@ -257,4 +246,4 @@ def one_by_one(chunk: Chunk) -> Iterator[Batch]:
         for row, rank in enumerate(batch.ranks or ())
     )
     for _, number, row in places:
-        yield part_of(chunk[number], row, row + 1)
+        yield chunk[number].part(row, row + 1)

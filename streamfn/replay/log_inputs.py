@@ -10,6 +10,7 @@ import logging
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate, chain
 from operator import itemgetter
 from typing import Final
@@ -163,8 +164,8 @@ class Lane:
             stop = len(orders) if horizon is None else bisect_right(orders, horizon)
             if stop < len(orders):
                 if stop:
-                    self._loaded[0] = rows(batch, stop, len(orders)), orders[stop:]
-                    yield self._taken(rows(batch, 0, stop)), orders[:stop]
+                    self._loaded[0] = batch.part(stop, len(orders)), orders[stop:]
+                    yield self._taken(batch.part(0, stop)), orders[:stop]
                 return
             self._loaded.popleft()
             yield self._taken(batch), orders
@@ -243,20 +244,7 @@ def _in_order(batches: Iterator[Batch], rank: int) -> Iterator[Batch]:
 
 def ranked(batch: Batch, ranks: Sequence[int]) -> Batch:
     """Return the batch with ranks."""
-    return Batch(
-        batch.source, batch.keys, batch.values, batch.timestamps, batch.offsets,
-        batch.next_offset, batch.headers, ranks,
-    )  # fmt: skip
-
-
-def rows(batch: Batch, start: int, stop: int) -> Batch:
-    """Return some rows of a batch as one of their own."""
-    end = batch.next_offset if stop == len(batch) else batch.offsets[stop]
-    return Batch(
-        batch.source, batch.keys[start:stop], batch.values[start:stop],
-        batch.timestamps[start:stop], batch.offsets[start:stop], end,
-        batch.headers[start:stop] if batch.headers else None,
-    )  # fmt: skip
+    return replace(batch, ranks=ranks)
 
 
 def size_of(batch: Batch) -> int:

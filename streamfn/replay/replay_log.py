@@ -11,7 +11,7 @@ from typing import NoReturn
 from streamfn.connectors.log import Committed, Listener, TopicInfo
 from streamfn.errors import InternalError, StageError
 from streamfn.record import Batch, Columns, TopicPartition
-from streamfn.replay.exchange import Exchange, Failure, part_of
+from streamfn.replay.exchange import Exchange, Failure
 from streamfn.replay.feeding import Feeding
 
 
@@ -68,7 +68,7 @@ class ReplayLog:
         for batch in self._exchange.arrived.get(source, ()):
             if batch.next_offset > position:
                 skipped = sum(1 for offset in batch.offsets if offset < position)
-                found.append(part_of(batch, skipped, len(batch)))
+                found.append(batch.part(skipped, len(batch)))
         return [batch for batch in found if len(batch)]
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:

@@ -29,7 +29,7 @@ def share_of(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)(%?)", text.strip())
     share = float(found[1]) / (100 if found[2] else 1) if found else 0.0
     if not 0 < share <= 1:
-        message = f"sample {text!r} is no share of the keys; got nothing between 0 and 100 %; give 1% or 0.01"
+        message = f"sample {text!r} is no share; got nothing from 0 to 100 %; give 1% or 0.01"
         raise ConfigError(message)
     return share
 

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from streamfn.errors import ConfigError, LogError
 from streamfn.record import Batch, TopicPartition
 from streamfn.replay import log_inputs
-from streamfn.replay.log_inputs import rows
 from streamfn.replay.ranges import (
     Bound,
     Span,
@@ -115,11 +114,11 @@ def test_headers_and_gaps_go_through() -> None:
         A0, [b"a", b"b", b"c"], [b"1", None, b"3"], [1, 2, 3], [4, 6, 9], 12,
         [(), (("h", b"x"),), ()],
     )  # fmt: skip
-    cut = rows(batch, 1, 3)
+    cut = batch.part(1, 3)
     assert (cut.keys, cut.values, cut.timestamps) == ([b"b", b"c"], [None, b"3"], [2, 3])
     assert (list(cut.offsets), cut.next_offset) == ([6, 9], 12)
     assert cut.headers == [(("h", b"x"),), ()]
-    assert rows(batch, 0, 1).next_offset == 6
+    assert batch.part(0, 1).next_offset == 6
 
 
 @given(TIMES.filter(bool), st.integers(0, 31), st.integers(0, 31))
