@@ -8,7 +8,7 @@ import ast
 import dis
 from collections.abc import Iterator
 from types import CodeType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 Chain: TypeAlias = tuple[str, ...]
 """A name and the attributes asked of it: ``rates.TABLE`` is ``("rates", "TABLE")``."""
@@ -66,8 +66,9 @@ def imports_of(code: CodeType) -> Iterator[tuple[str, int, tuple[str, ...]]]:
 
 def _level_and_names(given: list[Any]) -> tuple[int, tuple[str, ...]]:
     level = given[0] if len(given) == 2 and isinstance(given[0], int) else 0
-    names = given[1] if len(given) == 2 and isinstance(given[1], tuple) else ()
-    return level, names
+    if len(given) == 2 and isinstance(given[1], tuple):
+        return level, cast("tuple[str, ...]", given[1])
+    return level, ()
 
 
 def code_text(code: CodeType, docstring: str | None) -> str:
@@ -87,7 +88,7 @@ def code_text(code: CodeType, docstring: str | None) -> str:
 def constant_text(constant: object) -> str:
     """Write a constant; a set has no order of its own."""
     if isinstance(constant, frozenset):
-        return f"frozenset({sorted(map(repr, constant))})"
+        return f"frozenset({sorted(map(repr, cast('frozenset[object]', constant)))})"
     if isinstance(constant, tuple):
-        return f"({', '.join(map(constant_text, constant))})"
+        return f"({', '.join(map(constant_text, cast('tuple[object, ...]', constant)))})"
     return f"{type(constant).__name__} {constant!r}"

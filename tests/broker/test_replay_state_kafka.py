@@ -201,8 +201,10 @@ def test_operators_at_the_end_of_a_recording_with_state(
         world.wait_answers(100, "sums")
         recording = begun(verbs, path, LONG_WAIT_S)
         say(600)
-        for suffix in ("left", "right"):
-            world.wait(lambda suffix=suffix: not world.behind(suffix), f"{suffix} is committed")
+        world.wait(
+            lambda: not world.behind("left") and not world.behind("right"),
+            "all input is committed",
+        )
         assert recording.ended() == 0, recording.tail()
         check_ends(world, header_of(path))
         check_state(world, verbs, path, without="left_join")
