@@ -7,7 +7,7 @@ the same wherever the records are read from.
 """
 
 from collections.abc import Container, Iterator
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,10 @@ Chunk: TypeAlias = list[Batch]
 
 Role: TypeAlias = Literal["input", "repartition", "output", "dead_letters", "global_table", "other"]
 """What a topic is to the application that was recorded."""
+
+
+CUT_BY_TIME: Final = "cut by time"
+"""A note of a header: inputs begin and end at the first record of a time or a later one."""
 
 
 class Range(msgspec.Struct, frozen=True):

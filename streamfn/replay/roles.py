@@ -16,7 +16,7 @@ from streamfn.graph.topology import TopicSpec
 from streamfn.record import TopicPartition
 from streamfn.replay.boundary import Boundary
 from streamfn.replay.ranges import Bound, Ranges, Span, check_bounds, resolve
-from streamfn.replay.recording import Header, Range, RecordedTopic, Role
+from streamfn.replay.recording import CUT_BY_TIME, Header, Range, RecordedTopic, Role
 from streamfn.replay.sample import Keep, by_time
 from streamfn.results import partitions_of
 
@@ -44,6 +44,11 @@ class Selected:
     notes: list[str] = field(default_factory=list[str])
     keep: dict[str, Keep] = field(default_factory=dict[str, Keep])
     """What thins out topics that do not stand in order of time."""
+
+    @property
+    def by_time(self) -> bool:
+        """True if the span was bounded by times."""
+        return bool(self.keep)
 
 
 def roles_of(plan: Plan) -> dict[str, Role]:
@@ -203,7 +208,10 @@ def header_of(
         width, role = infos[name].partitions, selected.roles[name]
         topics.append(RecordedTopic(name, width, role, dict(ranges), *serdes))
     stores = () if boundary is None else boundary.stores
-    return Header(application, now_ms, source, tuple(topics), stores, sample)
+    return Header(
+        application, now_ms, source, tuple(topics), stores, sample,
+        note=CUT_BY_TIME if selected.by_time else "",
+    )  # fmt: skip
 
 
 def source_of(log: Log, broker: str) -> str:

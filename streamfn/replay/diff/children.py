@@ -25,7 +25,7 @@ from streamfn.replay.diff.kinds import Comparison, Group, Options
 from streamfn.replay.diff.run import AgainstRun
 from streamfn.replay.diff.tally import Mask
 from streamfn.replay.diff.two_versions import AT_END, StateRow, Versions
-from streamfn.replay.recording import Chunk, Inputs
+from streamfn.replay.recording import CUT_BY_TIME, Chunk, Inputs
 
 Tell: TypeAlias = Callable[[str, int], None]
 """Told now and then what is being done, and how many input records of it."""
@@ -161,6 +161,12 @@ def with_run(
     if end is not None:
         comparison.inputs, comparison.notices = end.records, list(end.notices)
     run.finish(comparison)
+    if outputs.header.note == CUT_BY_TIME:
+        comparison.notices.append(
+            "the records were cut by time: inputs at the first of that time or later, outputs by "
+            "their own times; where inputs are out of order, some outputs lack their input, and "
+            "some inputs their output"
+        )
     if _has_edges(outputs) and hello.graph.stores and not outputs.header.stores:
         comparison.notices.append(
             "the records begin in the middle of the run and stores begin empty: stages with state "
@@ -199,7 +205,7 @@ def _compared(graph: Graph, outputs: Inputs) -> list[str]:
 
 def _has_edges(outputs: Inputs) -> bool:
     """Tell whether the recording begins in the middle of the run."""
-    return any(
+    return outputs.header.note == CUT_BY_TIME or any(
         kept.start > 0
         for topic in outputs.header.topics
         if topic.role in ("input", "repartition")

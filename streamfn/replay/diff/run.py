@@ -5,8 +5,9 @@ known (protocol §6): in order where one task read one input, else by key. Invar
 order is reported as one only where the order could be known.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 
+from streamfn.record import Batch
 from streamfn.replay.diff.blame import followed, suspect
 from streamfn.replay.diff.graph import Graph
 from streamfn.replay.diff.kinds import Comparison, Group, Options
@@ -48,16 +49,8 @@ class AgainstRun:
         """Take rows that the real run wrote."""
         for batch in chunk:
             if batch.source.topic in self._topics:
-                self._into(batch.source.topic)[0].extend(
-                    Row(
-                        Content(
-                            key, batch.values[at], batch.timestamps[at],
-                            compared_headers(batch.headers[at]) if batch.headers else (),
-                        ),
-                        batch.source.partition, batch.offsets[at],
-                    )
-                    for at, key in enumerate(batch.keys)
-                )  # fmt: skip
+                rows = [row for row in _recorded(batch) if not _of_feed(row)]
+                self._into(batch.source.topic)[0].extend(rows)
                 self.rows[0] += len(batch)
 
     def effects(self, found: list[Effects]) -> None:
@@ -140,3 +133,16 @@ def _origin(row: Row) -> Hashable:
     """Dead letters stand in order with others of the same stage and input partition."""
     told = dict(row.content.headers)
     return tuple(told.get(f"streamfn.{name}") for name in ("stage", "topic", "partition"))
+
+
+def _recorded(batch: Batch) -> Iterator[Row]:
+    """The rows of a topic as the real run wrote them."""
+    for at, key in enumerate(batch.keys):
+        headers = compared_headers(batch.headers[at]) if batch.headers else ()
+        content = Content(key, batch.values[at], batch.timestamps[at], headers)
+        yield Row(content, batch.source.partition, batch.offsets[at])
+
+
+def _of_feed(row: Row) -> bool:
+    """Tell whether a row is a dead letter of a file that was loaded: a replay loads none."""
+    return any(name == "streamfn.feed" for name, _ in row.content.headers)
