@@ -250,7 +250,8 @@ class Comparing:
     """The progress of a comparison, which goes over the records once or twice."""
 
     def __init__(self) -> None:
-        self._doing, self._bar = "", Progress("")
+        self._doing: str = ""
+        self._bar = Progress("")
 
     def __enter__(self) -> "Comparing":
         return self
@@ -262,7 +263,8 @@ class Comparing:
         """Show how far it is, and in what."""
         if doing != self._doing:
             self._bar.end()
-            self._doing, self._bar = doing, Progress(doing)
+            self._doing = doing
+            self._bar = Progress(doing)
             self._bar.__enter__()
         self._bar.show(records)
 

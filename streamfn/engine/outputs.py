@@ -132,8 +132,9 @@ def _picked(columns: Columns, rows: list[int]) -> Columns:
     else:
         pick = itemgetter(*rows)
         part = Columns(list(pick(keys)), list(pick(values)), list(pick(times)), {})
-    part.task, part.ranks = columns.task, [columns.ranks[row] for row in rows if columns.ranks]
-    part.stages = [columns.stages[row] for row in rows if columns.stages]
+    if columns.stages:  # they are traced
+        part.task, part.stages = columns.task, [columns.stages[row] for row in rows]
+        part.ranks = [columns.ranks[row] for row in rows] if columns.ranks else []
     if columns.headers:
         headers = ((at, columns.headers.get(row)) for at, row in enumerate(rows))
         part.headers.update((at, found) for at, found in headers if found)

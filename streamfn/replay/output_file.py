@@ -58,7 +58,7 @@ def output_file(path: Path, *, overwrite: bool = False) -> Generator[OutputFile]
     Raises:
         ConfigError: it is there already, or cannot be written.
     """
-    file = PartialFile(path, overwrite=overwrite)
+    file = PartialFile(path, overwrite=overwrite, what="output file")
     try:
         yield OutputFile(file.write)
         file.finish()

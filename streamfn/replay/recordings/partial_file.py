@@ -47,8 +47,8 @@ COMPRESSORS: Final[dict[str, Callable[[], Compressor]]] = {".gz": _gzip, ".zst":
 class PartialFile:
     """A file that is being written; ``crc32`` is of the bytes before compression."""
 
-    def __init__(self, path: Path, *, overwrite: bool) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, overwrite: bool, what: str = "recording") -> None:
+        self.path, self.what = path, what
         self.partial = path.with_name(path.name + ".partial")
         self.overwrite = overwrite
         self.crc32 = 0
@@ -70,7 +70,7 @@ class PartialFile:
         if not ours:
             self._file.close()
             message = (
-                f"recording {str(self.path)!r} is being written by another process; got a locked "
+                f"{self.what} {str(self.path)!r} is being written by another process; got a locked "
                 f"{self.partial.name!r}; wait for it, or choose another name"
             )
             raise ConfigError(message)
@@ -78,11 +78,11 @@ class PartialFile:
 
     def _check_target(self) -> None:
         if self.path.is_dir():
-            message = f"recording {str(self.path)!r} is a folder; name a file in it"
+            message = f"{self.what} {str(self.path)!r} is a folder; name a file in it"
             raise ConfigError(message)
         if self.path.exists() and not self.overwrite:
             message = (
-                f"recording {str(self.path)!r} exists; choose another name, delete it, or add "
+                f"{self.what} {str(self.path)!r} exists; choose another name, delete it, or add "
                 "--overwrite"
             )
             raise ConfigError(message)
@@ -93,7 +93,7 @@ class PartialFile:
             yield
         except OSError as error:
             message = (
-                f"recording {str(self.path)!r} cannot be written; got {error.strerror or error}; "
+                f"{self.what} {str(self.path)!r} cannot be written; got {error.strerror or error}; "
                 "check folder, rights and space"
             )
             raise ConfigError(message) from error
