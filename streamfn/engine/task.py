@@ -146,8 +146,7 @@ class Task:
         self, deadline_s: float, caught_up: Callable[[TopicPartition], bool], rows_max: int
     ) -> int:
         """Run what may run until the deadline, in order; return how many records were done."""
-        done, now_ms = 0, self._clock.now_ms()
-        started_s = self._clock.monotonic_s()
+        done, now_ms, started_s = 0, self._clock.now_ms(), self._clock.monotonic_s()
         if started_s < self.parked_until_s:
             return 0
         self.parked_reason = ""
@@ -300,9 +299,10 @@ class Task:
         return {source: Committed(self.positions[source], text) for source in self.sources}
 
     def _ends(self, ends: Mapping[TopicPartition, int]) -> dict[str, int]:
-        """How far each store's changelog holds what this transaction commits."""
-        sent = {s: TopicPartition(self.plan.changelog(s), self.partition) for s in self._sent}
-        return self._changelog_ends | {store: ends[each] for store, each in sent.items()}
+        """How far each changelog holds what this transaction commits; unknown if some was lost."""
+        changelog, here = self.plan.changelog, self.partition
+        sent = {s: ends.get(TopicPartition(changelog(s), here), -1) for s in self._sent}
+        return {} if -1 in sent.values() else self._changelog_ends | sent
 
     def committed(self, token: str, ends: dict[TopicPartition, int]) -> None:
         """The transaction is committed: what was dirty is pending now."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
+from streamfn.clock import SystemClock
 from streamfn.connectors.log import Committed, Log
 from streamfn.errors import InternalError, LogError, RefusedError
 from streamfn.record import Batch, Columns, Headers, TopicPartition
@@ -307,12 +308,13 @@ class LogContract:
     def test_a_time_is_found(self, log: Log, source: TopicPartition) -> None:
         """The first record of that time or later, whatever the order; the end if there is none."""
         other = TopicPartition(source.topic, 1)
-        append(log, source.topic, 0, [(b"a", b"", at) for at in (5, 9, 3, 9, 20)])
+        now_ms = SystemClock().now_ms() - 1_000  # a broker deletes what is much older
+        append(log, source.topic, 0, [(b"a", b"", now_ms + at) for at in (5, 9, 3, 9, 20)])
         ends = log.end_offsets([source, other])
         wanted = {1: 0, 5: 0, 6: 1, 9: 1, 10: 4, 20: 4, 21: ends[source]}
-        assert {at: log.offsets_at([source], at)[source] for at in wanted} == wanted
-        assert log.offsets_at([source, other], 6) == {source: 1, other: 0}
-        assert log.offsets_at([], 6) == {}
+        assert {at: log.offsets_at([source], now_ms + at)[source] for at in wanted} == wanted
+        assert log.offsets_at([source, other], now_ms + 6) == {source: 1, other: 0}
+        assert log.offsets_at([], now_ms) == {}
 
     def test_ranges_are_read_side_by_side(self, log: Log, source: TopicPartition) -> None:
         """Whichever is wanted next; what is not asked for waits, and nothing of it is lost."""

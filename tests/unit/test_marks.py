@@ -1,10 +1,13 @@
 """The mark in a position's metadata: read back whole, and never an error if it is not ours."""
 
+from typing import cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamfn.connectors.log import Committed
+from streamfn.app import App
+from streamfn.connectors.log import Committed, Log
 from streamfn.engine.marks import (
     CHANGELOGS_MAX,
     Mark,
@@ -17,6 +20,9 @@ from streamfn.engine.marks import (
     without,
     written,
 )
+from streamfn.function.state import Value
+from streamfn.record import TopicPartition
+from tests.unit.one_task import OneTask
 
 NAMES = st.dictionaries(st.text(min_size=1, max_size=20), st.text(min_size=1), max_size=8)
 
@@ -69,3 +75,30 @@ def test_a_mark_tells_where_each_changelog_ended(ends: dict[str, int]) -> None:
         left = without(mark, store)
         assert end_in(left, store) is None
         assert all(end_in(left, name) == ends[name] for name in ends if name != store)
+
+
+def test_what_was_lost_in_a_flush_has_no_end() -> None:
+    """A broker that goes while rows are sent: the commit will fail, and is left to say so."""
+    app = App("app")
+    words = app.topic("words", key=str, value=str)
+
+    @app.function(words)
+    def count(word: str, total: Value[int]) -> None:
+        """Counts."""
+        total.value += 1
+
+    one = OneTask(app)
+    one.send("words", [("a", "x", 1)])
+    sent: list[str] = []
+
+    class Sending:
+        def emit(self, topic: str, partition: int | None, columns: object) -> None:
+            sent.append(topic)
+
+    one.task.changelogs = ("a",)
+    one.task.emit(cast(Log, Sending()))
+    (changelog,) = sent
+    (lost,) = one.task.offsets("t:1", {}).values()
+    (known,) = one.task.offsets("t:1", {TopicPartition(changelog, 0): 7}).values()
+    assert (mark_of(lost).token, mark_of(lost).ends) == ("t:1", ())
+    assert mark_of(known).ends == (7,)
