@@ -101,7 +101,7 @@ class Task:
             replayed=plan.replayed, traced=is_traced(plan, sub),
             global_tables=tables_of(plan.topology) if global_tables is None else global_tables,
         )  # fmt: skip
-        self._tracer = Tracer(self.scope, plan)
+        self._tracer = Tracer(self.scope, plan) if self.scope.traced else None
         self.changelogs: tuple[str, ...] = ()
         """Which topics hold the state, for the mark of a transaction."""
         self._failures = Failures(self.scope, plan)
@@ -208,7 +208,7 @@ class Task:
         return stop
 
     def _trace(self, batch: Batch | None) -> None:
-        if self.scope.traced:
+        if self._tracer is not None:
             self._tracer.settle(batch)
 
     def _run_one(self, batch: Batch, row: int, rows: Any, run: Callable[[Any], None]) -> None:

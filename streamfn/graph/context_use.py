@@ -7,6 +7,8 @@ for nothing but other attributes: whoever hands it on, or is no Python function,
 
 import dis
 from collections.abc import Callable
+from functools import lru_cache
+from types import CodeType
 from typing import Any, Final
 
 from streamfn.graph.topology import Function, Timer
@@ -23,7 +25,13 @@ def may_ask_root(node: Function | Timer) -> bool:
 
 def _may_ask(fn: Callable[..., Any], name: str) -> bool:
     code = getattr(fn, "__code__", None)
-    if code is None or name not in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+    return code is None or _code_may_ask(code, name)
+
+
+@lru_cache(maxsize=1_000)
+def _code_may_ask(code: CodeType, name: str) -> bool:
+    """Read the code; once for all tasks, as each of them wants to know."""
+    if name not in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
         return True  # it is handed on under another name, as by a decorator
     found = list(dis.get_instructions(code))
     for at, instruction in enumerate(found):

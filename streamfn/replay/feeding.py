@@ -33,6 +33,7 @@ class Feeding:
         """The topics whose records come from the recording."""
         self._configs = {topic.name: topic.config for topic in plan.internal_topics}
         self._changelogs = {plan.changelog(store.name): store for store in inputs.header.stores}
+        self._global = _global_topics(plan)
         self._state = self._entries()
 
     def _entries(self) -> dict[TopicPartition, list[tuple[bytes, bytes]]]:
@@ -76,10 +77,6 @@ class Feeding:
         topic = self._topics.get(source.topic)
         wanted = source.topic in self.fed or source.topic in self._global
         return topic.ranges.get(source.partition, EMPTY) if topic and wanted else EMPTY
-
-    @property
-    def _global(self) -> set[str]:
-        return {table.topic.name for table in self._plan.topology.global_tables.values()}
 
     def read(self, source: TopicPartition, start: int, end: int) -> Iterator[Batch]:
         """Read what is not fed in turns: recorded state, and topics of global tables."""
