@@ -138,7 +138,8 @@ def record(
     Nothing is changed in the log: no group, no position, no record. With --app all topics of the
     program, each in its role. Ctrl-C leaves no file.
     """
-    from streamfn.cli.recorder import Asked, Recorder, stopping
+    from streamfn.cli.interrupts import interruptible, stopped
+    from streamfn.cli.recorder import Asked, Recorder
     from streamfn.cli.settings import configured
     from streamfn.clock import SystemClock
     from streamfn.replay.ranges import Span, bound_of
@@ -163,7 +164,7 @@ def record(
     )
     asked.check(app)
     place = _place(configured(state_dir, broker, kafka_config), app, application, asked)
-    with stopping():
+    with interruptible(stopped(output, "recorded")):
         Recorder(place, asked, output, overwrite=overwrite).run()
 
 

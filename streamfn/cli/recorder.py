@@ -4,15 +4,11 @@ Records go from a log through ``streamfn.replay`` into a file. Invariant: nothin
 written, and it is whole or not there.
 """
 
-import signal
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from types import FrameType
 
-import typer
 from rich.table import Table
 
 from streamfn.cli.console import answers, line_of, notes, say
@@ -35,7 +31,6 @@ from streamfn.replay.roles import (
     Selected,
     Selection,
     header_of,
-    outputs_of,
     select,
     source_of,
     specs_of,
@@ -114,7 +109,7 @@ class Recorder:
         if not self.asked.stores or planned is None:
             return None
         stores = _stores(planned, self.asked.stores)
-        return Copier(log, planned, stores, self.clock, list(outputs_of(planned))).copy()
+        return Copier(log, planned, stores, self.clock).copy()
 
     def _wait(self) -> None:
         """What is to be recorded up to a later time has to happen first.
@@ -259,23 +254,3 @@ def _stores(planned: Plan, asked: tuple[str, ...]) -> list[str]:
     if ALL in asked and ALL not in known:
         return known
     return sorted({store_name(planned.topology, name) for name in asked})
-
-
-@contextmanager
-def stopping() -> Generator[None]:
-    """Have Ctrl-C and SIGTERM end the recording, with nothing half-written, and say so."""
-    came: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        raise KeyboardInterrupt
-
-    handled = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except KeyboardInterrupt:
-        say("stopped; nothing was recorded", stderr=True)
-        raise typer.Exit(128 + (came[0] if came else signal.SIGINT)) from None
-    finally:
-        for number, old in handled.items():
-            signal.signal(number, old)

@@ -19,6 +19,7 @@ from streamfn.cli.console import answers, line_of, notes, say
 from streamfn.cli.debugger import examine, key_history
 from streamfn.cli.diff_view import show as show_comparison
 from streamfn.cli.display import warnings_on
+from streamfn.cli.interrupts import interruptible, stopped
 from streamfn.cli.load import load_app
 from streamfn.cli.progress import Progress
 from streamfn.cli.values import compact, plain, record_text, text_or_hex
@@ -173,7 +174,7 @@ def go(asked: Asked) -> None:
         typer.Exit: records failed, or there are differences.
     """
     asked.check()
-    with warnings_on(notes()):
+    with warnings_on(notes()), interruptible(stopped(asked.out, "written")):
         if asked.compares:
             code = _compare(asked)
         elif asked.debugs:

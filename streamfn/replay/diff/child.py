@@ -145,17 +145,19 @@ class Child:
         """What has come and was not looked at."""
         self._unread = Unread()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
+        # Its state is in here: a process that is terminated does not tidy up.
+        self._folder = tempfile.TemporaryDirectory(prefix="streamfn-version-")
         reading, writing = os.pipe()
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", MODULE],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors,
-                pass_fds=(writing,), start_new_session=True, env=_environment(seed),
+                pass_fds=(writing,), start_new_session=True, env=_environment(seed, self._folder.name),
                 cwd=version.folder,
             )  # fmt: skip
         except OSError:
             os.close(reading)
-            self._errors.close()
+            self._give_back()
             raise
         finally:
             os.close(writing)
@@ -220,7 +222,12 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Close what it said, and remove its temporary files."""
         self._errors.close()
+        self._folder.cleanup()
 
 
 class Children:
@@ -248,9 +255,9 @@ def readable(children: Sequence[Child]) -> list[Child]:
     return [child for child in children if child.fd in found]
 
 
-def _environment(seed: int) -> dict[str, str]:
-    """The environment of a child: a hash seed, and where streamfn itself is."""
-    found = {**os.environ, "PYTHONHASHSEED": str(seed)}
+def _environment(seed: int, temporary: str) -> dict[str, str]:
+    """The environment of a child: a hash seed, a folder, and where streamfn itself is."""
+    found = {**os.environ, "PYTHONHASHSEED": str(seed), "TMPDIR": temporary}
     home = str(Path(__file__).resolve().parents[3])
     if Path(home).name not in ("site-packages", "dist-packages"):
         before = found.get("PYTHONPATH")

@@ -59,6 +59,7 @@ class FileHeader(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     stores: tuple[FileStore, ...] = ()
     sample: str = ""
     note: str = ""
+    in_flight: int = 0
 
     @property
     def complete(self) -> bool:
@@ -98,6 +99,7 @@ def file_header(header: Header) -> FileHeader:
         ),
         sample=header.sample,
         note=header.note,
+        in_flight=header.in_flight,
     )
 
 
@@ -168,6 +170,7 @@ def as_header(
         stores=tuple(_store(each, stores.get(each.name, 0)) for each in held),
         sample=header.sample,
         note=header.note,
+        in_flight=header.in_flight,
     )
 
 

@@ -1,16 +1,18 @@
 """A file that bears its name only when it is whole.
 
 Bytes come from a format's writer, are compressed and go to ``<name>.partial``; ``finish`` gives it
-its name. Invariant: a crash at any moment leaves nothing new under the final name.
+its name. Invariant: a crash at any moment leaves nothing new under the final name, and whatever
+else ends the writer, Ctrl-C in the midst of any call too, leaves no partial file either.
 """
 
 import contextlib
 import fcntl
 import os
+import weakref
 import zlib
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 import zstandard
 
@@ -55,20 +57,18 @@ class PartialFile:
         self._new = COMPRESSORS.get(path.suffix.lower())
         self._frame = self._new() if self._new is not None else None
         self._check_target()
+        opened: list[IO[bytes]] = []
+        # Registered before there is a file: Ctrl-C may come between any two calls, and then nobody
+        # has the object that ``abandon`` is a method of.
+        self._abandon = weakref.finalize(self, _remove, self.partial, opened)
         with self._explained():
-            self._file = self.partial.open("ab")
+            opened.append(self.partial.open("ab"))
+            self._file = opened[0]
             self._own()
 
     def _own(self) -> None:
         """Take the file for this process: two writers would mix their bytes."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Finished and renamed between our opening and locking, it would be lost below.
-            ours = os.path.samestat(os.fstat(self._file.fileno()), self.partial.stat())
-        except OSError:
-            ours = False
-        if not ours:
-            self._file.close()
+        if not _locked(self._file, self.partial):
             message = (
                 f"{self.what} {str(self.path)!r} is being written by another process; got a locked "
                 f"{self.partial.name!r}; wait for it, or choose another name"
@@ -128,6 +128,7 @@ class PartialFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self.partial.replace(self.path)
+            self._abandon.detach()
             self._file.close()
             folder = os.open(self.path.parent, os.O_RDONLY)
             try:
@@ -137,7 +138,24 @@ class PartialFile:
 
     def abandon(self) -> None:
         """Remove what was written; after ``finish`` there is nothing to remove."""
-        if not self._file.closed:
-            self.partial.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # what it could not write is not wanted any more
-                self._file.close()
+        self._abandon()
+
+
+def _locked(file: IO[bytes], path: Path) -> bool:
+    """Take the lock of an open file; False if another has it, or the path is another's by now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Finished and renamed between opening and locking, the next step would harm what is whole.
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+def _remove(partial: Path, opened: list[IO[bytes]]) -> None:
+    """Remove a partial file that nobody writes; one that has its final name is not there."""
+    for file in opened:
+        with contextlib.suppress(OSError):  # what it could not write is not wanted any more
+            file.close()
+    with contextlib.suppress(FileNotFoundError), partial.open("rb") as file:
+        if _locked(file, partial):
+            partial.unlink()

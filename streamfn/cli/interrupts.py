@@ -1,0 +1,66 @@
+"""What Ctrl-C, SIGTERM and a closed terminal do to a verb that reads a log and writes a file.
+
+Invariant: they end the verb by an exception, so that whatever it has opened is closed and what is
+half-written is removed; the exit code names the signal.
+"""
+
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import typer
+
+from streamfn.cli.console import say
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def interruptible(end: Callable[[], str]) -> Generator[None]:
+    """Have a signal end the block, and say which end that is.
+
+    Raises:
+        typer.Exit: with 128 and the number of the signal.
+    """
+    came: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    handled = {
+        number: signal.signal(number, handle)
+        for number in SIGNALS
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN  # nohup
+    }
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(end(), stderr=True)
+        raise typer.Exit(128 + (came[0] if came else signal.SIGINT)) from None
+    finally:
+        for number, old in handled.items():
+            signal.signal(number, old)
+
+
+def stopped(path: Path | None, verb: str) -> Callable[[], str]:
+    """Have it said whether the file of a verb, if it has one, is whole when a signal comes.
+
+    It gets its name at the very end, and the signal may come right after that.
+    """
+    before = _inode(path)
+
+    def end() -> str:
+        if path is None:
+            return "stopped"
+        whole = _inode(path) != before
+        return f"stopped; all was {verb} into {path}" if whole else f"stopped; nothing was {verb}"
+
+    return end
+
+
+def _inode(path: Path | None) -> int:
+    """Which file it is; 0 for none."""
+    return path.stat().st_ino if path is not None and path.exists() else 0
