@@ -24,13 +24,7 @@ from streamfn.connectors.partitioner import Partitioner
 from streamfn.connectors.spans import offset_at, read_whole
 from streamfn.connectors.transaction import Transaction
 from streamfn.connectors.upkeep import Upkeep
-from streamfn.errors import (
-    InternalError,
-    LogError,
-    RefusedError,
-    StateError,
-    UnknownOutcomeError,
-)
+from streamfn.errors import InternalError, LogError, RefusedError, StateError, UnknownOutcomeError
 from streamfn.record import Batch, Columns, TopicPartition
 from streamfn.rocks import Database, Rocks, Tuning
 
@@ -166,6 +160,10 @@ class EmbeddedLog:
     def end_offsets(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Where the partitions end; an open transaction has no records in the log yet."""
         return {source: self._catalogue.partition(source).end for source in sources}
+
+    def stable_ends(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The same: what is in the log is committed."""
+        return self.end_offsets(sources)
 
     def offsets_at(
         self, sources: Iterable[TopicPartition], timestamp_ms: int

@@ -208,6 +208,10 @@ class KafkaLog:
         """Where the partitions end, open transactions included."""
         return self._offsets.ends(sources)
 
+    def stable_ends(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where the partitions end, or the first record of a transaction that is open."""
+        return self._offsets.stable_ends(sources)
+
     def offsets_at(
         self, sources: Iterable[TopicPartition], timestamp_ms: int
     ) -> dict[TopicPartition, int]:

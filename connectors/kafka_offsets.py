@@ -63,20 +63,28 @@ class Offsets:
         """Return where they end, open transactions included."""
         return self._offsets(sources, ADMIN.OffsetSpec.latest())
 
+    def stable_ends(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return where they end, or the first record of a transaction that is open."""
+        latest = ADMIN.OffsetSpec.latest()
+        return self._offsets(sources, latest, IsolationLevel.READ_COMMITTED)
+
     def at(self, sources: Iterable[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int]:
         """Return the first offsets whose timestamps are this one or later; ends where none is."""
         found = self._offsets(sources, ADMIN.OffsetSpec.for_timestamp(timestamp_ms))
         late = self.ends(source for source, offset in found.items() if offset < 0)
         return found | late
 
-    def _offsets(self, sources: Iterable[TopicPartition], spec: Any) -> dict[TopicPartition, int]:
+    def _offsets(
+        self,
+        sources: Iterable[TopicPartition],
+        spec: Any,
+        isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+    ) -> dict[TopicPartition, int]:
         asked = {KafkaPartition(source.topic, source.partition): spec for source in sources}
         if not asked:
             return {}
         futures = self._requests.client.list_offsets(
-            asked,
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=REQUEST_TIMEOUT_S,
+            asked, isolation_level=isolation, request_timeout=REQUEST_TIMEOUT_S
         )
         found: dict[TopicPartition, int] = {}
         for where, answer in self._requests.answers(futures, "offsets cannot be read").items():

@@ -136,6 +136,10 @@ class Log(Protocol):
         """The *uncommitted* ends: the offset after the last record, open transactions included."""
         ...
 
+    def stable_ends(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The *committed* ends: what is in front is committed or aborted, and stays so."""
+        ...
+
     def offsets_at(
         self, sources: Iterable[TopicPartition], timestamp_ms: int
     ) -> dict[TopicPartition, int]:

@@ -93,10 +93,11 @@ class StageError(StreamfnError):
         """In a replay: where the input record stands in the order of all."""
         self.redo = False
         """True for a timer: what is not committed is done again, its firing with it."""
+        whose = " of the app" if stage == topic else ""  # no function has seen it
         super().__init__(
             f"stage {stage!r} failed on {topic}[{partition}] at offset {offset}; {reason}; "
             "all before this record is committed, the record is undone: mend it and run again, or "
-            "set on_error='skip' or 'dead_letter'"
+            f"set on_error='skip' or 'dead_letter'{whose}"
         )
 
 

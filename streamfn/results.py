@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 
 from streamfn.connectors.log import Log
 from streamfn.dsl.endpoints import Topic
-from streamfn.errors import ConfigError, SerdeError
+from streamfn.errors import ConfigError, RegistryError, SerdeError
 from streamfn.graph.plan import Plan
 from streamfn.graph.stores import decode_entry, entry_serde
 from streamfn.graph.topology import StoreSpec, Topology
@@ -70,10 +70,13 @@ def decoded(
 
     Raises:
         SerdeError: with the place of the record.
+        RegistryError: no record is at fault.
     """
     try:
         made_key = None if raw.key is None else key(raw.key)
         made = None if raw.value is None else value(raw.value)
+    except RegistryError:
+        raise
     except Exception as error:  # a serde may be a user's own: what it raises is the reason
         message = (
             f"record at offset {raw.offset} of {raw.topic}[{raw.partition}] does not decode; "

@@ -251,6 +251,10 @@ class FaultyLog:
         """Ends."""
         return self._do("end_offsets", lambda: self.inner.end_offsets(sources))
 
+    def stable_ends(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Never fails: only tools ask it."""
+        return self.inner.stable_ends(sources)
+
     def read(self, source: TopicPartition, start: int, end: int) -> Iterator[Batch]:
         """Read; it may fail at once or in the middle, or stall for ever."""
         self.calls.append("read")

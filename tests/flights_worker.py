@@ -1,9 +1,10 @@
 """The flights as a process to be killed: ``python -m tests.flights_worker PACKAGE STATE_DIR``.
 
 It prints a line a round: how many records all topics hold by then. With "" for the package it works
-on the real data.
+on the real data. At the end it closes its output and waits until it is killed, or its input ends.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -27,3 +28,5 @@ if __name__ == "__main__":
         commit_interval_ms=30,
         store_interval_ms=100,
     )
+    os.close(1)  # nothing more is told
+    sys.stdin.read()  # whoever is to be killed does not end before

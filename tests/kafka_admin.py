@@ -17,7 +17,7 @@ from tests.kafka_settings import Address
 if TYPE_CHECKING:
     from confluent_kafka.admin._metadata import ClusterMetadata
 
-ANSWER_WITHIN_S = 30.0
+ANSWER_WITHIN_S = 60.0
 
 
 def admin(address: Address) -> AdminClient:

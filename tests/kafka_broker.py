@@ -38,8 +38,8 @@ from tests.kafka_settings import (
     server_properties,
 )
 
-UP_WITHIN_S = 90.0
-DOWN_WITHIN_S = 30.0
+UP_WITHIN_S = 180.0
+DOWN_WITHIN_S = 60.0
 SMALL = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData")
 QUICK_START = ("-XX:TieredStopAtLevel=1",)
 """Compile once and lightly: starts sooner and takes less of the machine, but is slower in the

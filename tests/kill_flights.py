@@ -6,10 +6,12 @@ run, so that each start has its share of the work. Some kills also lose the stat
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -23,17 +25,16 @@ OUTPUTS_EACH = 8
 def kill_at(moments: Iterator[int], package: Path | None, state_dir: Path, random: Random) -> int:
     """Start the job once for each moment, and kill it when the log holds so many records."""
     command = [sys.executable, "-m", "tests.flights_worker", str(package or ""), str(state_dir)]
-    kills = 0
+    pipe, kills = subprocess.PIPE, 0
     for moment in moments:
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
             assert process.stdout is not None
             far_enough = next((line for line in process.stdout if int(line) >= moment), None)
-            assert far_enough, f"the job ended with {process.wait()} before {moment} records"
-            try:
+            assert far_enough, f"the job ended before {moment} records"
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=random.uniform(0, 0.05))
-            except subprocess.TimeoutExpired:
-                kills += 1
             process.kill()
+        kills += process.returncode == -signal.SIGKILL
     return kills
 
 

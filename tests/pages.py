@@ -24,7 +24,7 @@ BROKER: Final = "localhost:9092"
 BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAME: Final = re.compile(r"# ([\w./]+)\n")
 FILES: Final = ("python", "json")
-PATIENCE_S: Final = 120
+PATIENCE_S: Final = 600
 INSTALLED: Final = bool(entry_points(group="pytest11", name="streamfn"))
 PLUGIN: Final = {} if INSTALLED else {"PYTEST_ADDOPTS": "-p streamfn.testing.plugin"}
 """A reader has streamfn installed, and so pytest knows its plugin."""

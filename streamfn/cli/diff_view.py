@@ -9,6 +9,7 @@ was found, counted; only examples are a choice. The fields of the JSON are only 
     differences     stage, field, kind, count, follows_from, places, first_seen_ms, examples
         examples    place, partition, key, timestamp_ms, input, field, expected, actual
     not_deterministic   like differences: the program and itself
+    not_judged      topic, edge, expected, actual: rows of one side only at an edge of the recording
     notices         sentences
 
 ``field`` is "" where a whole row is meant; ``follows_from`` is "" for those to blame. ``input`` is
@@ -182,6 +183,7 @@ def facts(comparison: "Comparison") -> dict[str, Any]:
         "suspect": suspect and {"stage": suspect.stage, "behind": list(suspect.behind)},
         "differences": [_group_facts(group) for group in comparison.groups],
         "not_deterministic": [_group_facts(group) for group in comparison.unstable],
+        "not_judged": [each._asdict() for each in comparison.not_judged],
         "notices": comparison.notices,
     }
 

@@ -1,20 +1,24 @@
 """What Ctrl-C, SIGTERM and a closed terminal do to a verb that reads a log and writes a file.
 
 Invariant: they end the verb by an exception, so that whatever it has opened is closed and what is
-half-written is removed; the exit code names the signal.
+half-written is removed, also if more signals come meanwhile; the exit code names the first one.
 """
 
 import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from types import FrameType
+from typing import Final
 
 import typer
 
 from streamfn.cli.console import say
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TIDY_S: Final = 10.0
+"""So long what is open may take to be closed and removed before another signal ends that, too."""
 
 
 @contextmanager
@@ -25,9 +29,15 @@ def interruptible(end: Callable[[], str]) -> Generator[None]:
         typer.Exit: with 128 and the number of the signal.
     """
     came: list[int] = []
+    tidy_until_s = 0.0
 
     def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal tidy_until_s
+        now_s = monotonic()
+        if now_s < tidy_until_s:  # a second one would end the tidying
+            return
         came.append(number)
+        tidy_until_s = now_s + TIDY_S
         raise KeyboardInterrupt
 
     handled = {

@@ -5,7 +5,7 @@ written, and it is whole or not there.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 
@@ -96,8 +96,8 @@ class Recorder:
         with warnings_on(notes()), self.place.log() as (log, _):
             planned = patiently(lambda: self.place.plan(log))
             boundary = self._state(log, planned)
-            self._wait()
-            inputs = self._inputs(log, planned, boundary)
+            span = self._wait()
+            inputs = self._inputs(log, planned, boundary, span)
             try:
                 done = self._copy(inputs)
             finally:
@@ -111,22 +111,25 @@ class Recorder:
         stores = _stores(planned, self.asked.stores)
         return Copier(log, planned, stores, self.clock).copy()
 
-    def _wait(self) -> None:
-        """What is to be recorded up to a later time has to happen first.
+    def _wait(self) -> Span:
+        """What is to be recorded up to a later time has to happen first; all that came is recorded.
 
         Embedded, nobody else can write meanwhile.
         """
-        end_ms = (self.asked.span.end.time_ms or 0) if self.place.config.broker else 0
-        if end_ms > self.clock.now_ms():
-            say(f"waiting until {time_text(end_ms)}; Ctrl-C leaves no file", stderr=True)
+        span = self.asked.span
+        end_ms = (span.end.time_ms or 0) if self.place.config.broker else 0
+        if end_ms <= self.clock.now_ms():
+            return span
+        say(f"waiting until {time_text(end_ms)}; Ctrl-C leaves no file", stderr=True)
         while (left_ms := end_ms - self.clock.now_ms()) > 0:
             self.clock.sleep(min(1.0, left_ms / 1000))
+        return replace(span, end=replace(span.end, time_ms=None))
 
-    def _inputs(self, log: Log, planned: Plan | None, boundary: Boundary | None) -> LogInputs:
+    def _inputs(
+        self, log: Log, planned: Plan | None, boundary: Boundary | None, span: Span
+    ) -> LogInputs:
         now_ms, asked = self.clock.now_ms(), self.asked
-        selected = patiently(
-            lambda: select(log, planned, asked.selection, asked.span, now_ms, boundary)
-        )
+        selected = patiently(lambda: select(log, planned, asked.selection, span, now_ms, boundary))
         if not selected.ranges:
             message = "nothing is there to record; got no topic of the program; see its topics"
             raise ConfigError(message)

@@ -323,7 +323,8 @@ def _summary(done: Replayed, tally: Tally, elapsed_s: float) -> None:
     for topic in sorted(tally.rows):
         table.add_row(topic, internal.get(topic, "topic"), f"{tally.rows[topic]:,}")
     for store in sorted(plan.topology.stores):
-        table.add_row(store, "store", f"{len(done.state(store)):,}")
+        rows = "-" if _is_buffer(plan, store) else f"{len(done.state(store)):,}"
+        table.add_row(store, "store", rows)
     skipped = sum(metrics.skipped for metrics in done.metrics)
     dropped = Counter[str]()
     for metrics in done.metrics:
@@ -345,6 +346,17 @@ def _check_shown(plan: Plan, show: Iterable[str], tally: Tally) -> None:
                 f"{', '.join(sorted(known))}; name one of them"
             )
             raise ConfigError(message)
+        if _is_buffer(plan, name):
+            message = (
+                f"--show {name!r}: the store holds what waits in its operator, no rows; got its "
+                "name; its entries are in what --out writes"
+            )
+            raise ConfigError(message)
+
+
+def _is_buffer(plan: Plan, store: str) -> bool:
+    stores = plan.topology.stores
+    return store in stores and stores[store].kind == "buffer"
 
 
 def _show(done: Replayed, tally: Tally, name: str) -> None:

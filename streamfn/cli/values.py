@@ -15,6 +15,7 @@ from streamfn.errors import SerdeError
 from streamfn.graph.topology import UNKNOWN
 from streamfn.record import Record
 from streamfn.serde.hooks import decode_hook, encode_hook
+from streamfn.serde.names import type_name
 
 
 def plain(value: object) -> Any:
@@ -114,12 +115,12 @@ def record_text(record: Record[Any, Any], *, headers: bool) -> str:
 
 
 def key_candidates(text: str, key_type: object) -> list[Any]:
-    """What a key typed on a command line may mean: plain text, or JSON.
+    """What a key typed on a command line may mean: plain text, or JSON; bytes also as shown.
 
     Raises:
         SerdeError: it can be no key of this type.
     """
-    found: list[Any] = []
+    found: list[Any] = _bytes_as_shown(text) if key_type in (bytes, bytes | None) else []
     readings: list[object] = [text]
     with suppress(msgspec.MsgspecError):
         readings.append(msgspec.json.decode(text))
@@ -131,6 +132,18 @@ def key_candidates(text: str, key_type: object) -> list[Any]:
         except msgspec.MsgspecError as error:
             why = str(error)
     if not found:
-        message = f"key {text!r} is no {key_type}; got {why}; write it as plain text or as JSON"
+        message = (
+            f"key {text!r} is no {type_name(key_type)}; got {why}; "
+            "write it as plain text or as JSON"
+        )
         raise SerdeError(message)
+    return found
+
+
+def _bytes_as_shown(text: str) -> list[Any]:
+    """Take back what ``text_or_hex`` says; JSON would have it in base64."""
+    found: list[Any] = [text.encode()]
+    if text.startswith("0x"):
+        with suppress(ValueError):
+            found.append(bytes.fromhex(text[2:]))
     return found

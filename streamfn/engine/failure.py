@@ -19,7 +19,7 @@ from streamfn.engine.generate import FILE_PREFIX
 from streamfn.engine.scope import Scope
 from streamfn.errors import InternalError, LogError, StageError, StateError, StopError
 from streamfn.graph.plan import Plan, Subtopology
-from streamfn.graph.topology import Function, Policy, Topology
+from streamfn.graph.topology import Function, Policy, Source, Topology
 from streamfn.record import Columns, Headers, TopicPartition
 
 PACKAGE = str(Path(closures.__file__).parent.parent)
@@ -95,11 +95,36 @@ def policy_of(topology: Topology, stage: str) -> Policy:
     )
 
 
+def unread_part(
+    topology: Topology, source: str, key: bytes | None, value: bytes | None, error: Exception
+) -> str:
+    """Say which part of a record did not decode, and as what; empty: that is not what failed.
+
+    A key is decoded when a function asks for it, so the stage does not tell.
+    """
+    node = topology.nodes.get(source)
+    if not isinstance(node, Source):
+        return ""
+    for part, raw, serde in (("key", key, node.topic.key), ("value", value, node.topic.value)):
+        try:
+            _ = raw is None or serde.decode(raw)
+        except Exception as found:  # a serde may be a user's own
+            if (type(found), str(found)) == (type(error), str(error)):
+                return f"the {part} does not decode as {serde.name}: "
+    return ""
+
+
 def stage_error(
-    error: Exception, stage: str, task: str, source: TopicPartition, offset: int, key: bytes | None
+    error: Exception,
+    stage: str,
+    task: str,
+    source: TopicPartition,
+    offset: int,
+    key: bytes | None,
+    part: str = "",
 ) -> StageError:
     """Make what a worker stops with under ``fail``; its cause is the user's own error."""
-    reason = f"key {key!r}: {type(error).__name__}: {error}"
+    reason = f"key {key!r}: {part}{type(error).__name__}: {error}"
     made = StageError(stage, task, source.topic, source.partition, offset, reason)
     made.__cause__, made.key = error, key
     return made
@@ -161,7 +186,9 @@ class Failures:
         policy = policy_of(self._plan.topology, stage)
         self._retry(error, source, offset, policy)
         if policy.on_error == "fail":
-            made = stage_error(error, stage, self._scope.task, source, offset, cursor.raw[0])
+            key, value, _ = cursor.raw
+            part = unread_part(self._plan.topology, source.topic, key, value, error)
+            made = stage_error(error, stage, self._scope.task, source, offset, key, part)
             self._stop(made)
             return
         if policy.on_error == "dead_letter":

@@ -14,9 +14,15 @@ from streamfn.graph.determinism_scope import NOTHING, Scope, Sight, attribute, i
 
 _NAMES: Final = {
     "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF",
-    "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FAST",
+    "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW",
 }  # fmt: skip
 _ATTRIBUTES: Final = {"LOAD_ATTR", "LOAD_METHOD"}
+_DOUBLE: Final = {
+    "LOAD_FAST_LOAD_FAST": ("LOAD_FAST", "LOAD_FAST"),
+    "LOAD_FAST_BORROW_LOAD_FAST_BORROW": ("LOAD_FAST", "LOAD_FAST"),
+    "STORE_FAST_LOAD_FAST": ("STORE_FAST", "LOAD_FAST"),
+    "STORE_FAST_STORE_FAST": ("STORE_FAST", "STORE_FAST"),
+}
 _BETWEEN: Final = {"PUSH_NULL", "PRECALL", "CACHE", "KW_NAMES"}
 
 
@@ -24,8 +30,7 @@ def sights_in_bytecode(code: CodeType, scope: Scope) -> Iterator[Sight]:
     """Yield what a code object names, and the code inside it."""
     thing: Any = NOTHING
     said, line, module = "", code.co_firstlineno, NOTHING
-    for instruction in dis.get_instructions(code):
-        name, argument = instruction.opname, instruction.argval
+    for instruction, name, argument in _single(code):
         if name in _BETWEEN:
             continue
         if thing is not NOTHING:
@@ -54,3 +59,13 @@ def sights_in_bytecode(code: CodeType, scope: Scope) -> Iterator[Sight]:
         if isinstance(inner, CodeType):
             scope.hidden |= set(inner.co_varnames)
             yield from sights_in_bytecode(inner, scope)
+
+
+def _single(code: CodeType) -> Iterator[tuple[dis.Instruction, str, Any]]:
+    """Yield instructions with their names and arguments; later Pythons have some that do two."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in _DOUBLE:
+            both = zip(_DOUBLE[instruction.opname], instruction.argval, strict=True)
+            yield from ((instruction, name, argument) for name, argument in both)
+        else:
+            yield instruction, instruction.opname, instruction.argval

@@ -60,7 +60,10 @@ def _words(code: CodeType) -> Iterator[object]:
     inner: list[CodeType] = []
     for instruction in dis.get_instructions(code):
         value = instruction.argval
-        if isinstance(value, CodeType):
+        if isinstance(value, slice):  # a constant from Python 3.14 on
+            parts: tuple[Any, ...] = (value.start, value.stop, value.step)
+            yield from (part for part in parts if type(part) in (str, int, float))
+        elif isinstance(value, CodeType):
             (comprehensions if value.co_name in _COMPREHENSIONS else inner).append(value)
         elif instruction.opname == "GET_ITER" and comprehensions:
             yield from _words(comprehensions.pop())

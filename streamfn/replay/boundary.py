@@ -19,6 +19,14 @@ from streamfn.errors import LogError, StopError
 from streamfn.graph.plan import Plan, Subtopology
 from streamfn.record import Batch, TopicPartition
 from streamfn.replay.recording import Entry, Range, RecordedStore
+from streamfn.replay.standing import (
+    QUIET_WAIT_S,
+    Standing,
+    asked,
+    partitions_written,
+    sources_of,
+    sources_of_all,
+)
 from streamfn.rocks import Rocks
 from streamfn.serde import type_name
 
@@ -46,8 +54,8 @@ class Boundary:
     stores: tuple[RecordedStore, ...]
     starts: Mapping[TopicPartition, Range]
     """Where the input of each task goes on; the ends are open."""
-    outputs: Mapping[TopicPartition, Range]
-    """Where the outputs ended then; while the application runs, some may be of what comes next."""
+    standing: Standing
+    """The positions, and where what is written ended around them."""
     database: Rocks
     folder: tempfile.TemporaryDirectory[str]
 
@@ -71,12 +79,10 @@ class Copier:
     plan: Plan
     stores: Sequence[str]
     clock: Clock
-    outputs: Sequence[str] = ()
-    """Topics whose ends at the boundary are wanted."""
     records: int = 0
     """Changelog records that were read, for progress."""
     _at: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
-    _output_ends: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
+    _standing: Standing = field(default_factory=Standing)
 
     def copy(self) -> Boundary:
         """Copy the stores, and return them with the positions that they belong to.
@@ -99,8 +105,7 @@ class Copier:
             for source, start in task.starts.items()
         }
         specs = tuple(self._recorded(name) for name in self.stores)
-        outputs = {source: Range(end, -1) for source, end in self._output_ends.items()}
-        return Boundary(specs, starts, outputs, database, folder)
+        return Boundary(specs, starts, self._standing, database, folder)
 
     def _recorded(self, name: str) -> RecordedStore:
         spec = self.plan.topology.stores[name]
@@ -127,25 +132,29 @@ class Copier:
 
     # where the tasks stand
     def _positions(self) -> list[TaskPositions]:
-        """Return a boundary of each task; all that one commits it commits under one token."""
+        """Return a boundary of each task; all that one commits it commits under one token.
+
+        If possible it is one at which nothing is being written.
+        """
+        best: list[TaskPositions] = []
+        sources, written = [*sources_of_all(self.plan)], partitions_written(self.log, self.plan)
         for _ in range(TRIES_MAX):
-            sources = [s for sub, n in self._tasks() for s in sources_of(sub, n)]
-            self._output_ends = self.log.end_offsets(self._output_partitions())
-            committed = self.log.committed(sources)
+            standing = asked(self.log, sources, written)
             begins = self.log.begin_offsets(sources)
-            tasks = [self._task(sub, n, committed, begins) for sub, n in self._tasks()]
-            if None not in tasks:
-                return [task for task in tasks if task is not None]
-            self.clock.sleep(0.05)
+            tasks = [self._task(s, n, standing.positions, begins) for s, n in self._tasks()]
+            found = [task for task in tasks if task is not None]
+            if found == tasks and (not best or standing.doubtful < self._standing.doubtful):
+                best, self._standing = found, standing
+            if best and not self._standing.doubtful:
+                break
+            self.clock.sleep(QUIET_WAIT_S)
+        if best:
+            return best
         message = (
             f"positions of {self.plan.application!r} are not of one transaction; got several "
             "tokens in one task; see that its workers run one version"
         )
         raise StopError(message)
-
-    def _output_partitions(self) -> list[TopicPartition]:
-        infos = self.log.topics(self.outputs).values()
-        return [TopicPartition(info.name, n) for info in infos for n in range(info.partitions)]
 
     def _tasks(self) -> Iterator[tuple[Subtopology, int]]:
         return ((sub, n) for sub in self.plan.subtopologies for n in range(sub.partitions))
@@ -218,9 +227,3 @@ class Copier:
         if changes:
             database.write({store: changes})
         self.records += len(batch)
-
-
-def sources_of(sub: Subtopology, partition: int) -> list[TopicPartition]:
-    """Return the inputs of a task."""
-    widths = sub.source_partitions.items()
-    return [TopicPartition(topic, partition) for topic, width in widths if partition < width]

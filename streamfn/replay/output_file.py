@@ -6,19 +6,44 @@ tells. The file gets its name when it is whole.
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from streamfn.record import Headers, TopicPartition
-from streamfn.replay.effects import Effects, Raised
+from streamfn.replay.effects import Effects, Raised, Root
+from streamfn.replay.recordings.jsonl import (
+    ENCODER,
+    EntryLine,
+    Text,
+    said_headers,
+    text_of,
+    texts_of,
+)
 from streamfn.replay.recordings.partial_file import PartialFile
 from streamfn.replay.replay import Replayed
 
-_ENCODER = msgspec.json.Encoder()
+BATCH: Final = 4_000
+"""How many lines of failures and entries are written at once."""
+Place: TypeAlias = tuple[str, int, int]
+"""Topic, partition and offset of an input record."""
+
+
+class RowLine(msgspec.Struct, gc=False):
+    """A row of a topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: Text | None
+    value: Text | None
+    stage: str
+    place: Place = msgspec.field(name="from")
+    headers: tuple[tuple[str, Text], ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class OutputFile:
@@ -29,26 +54,31 @@ class OutputFile:
 
     def effects(self, found: list[Effects]) -> None:
         """Write the rows of a chunk, in order of their inputs, then topic, partition and offset."""
-        places = sorted(
-            (rank, number, row)
-            for number, each in enumerate(found)
-            for row, rank in enumerate(each.ranks)
-        )
-        lines = [_ENCODER.encode(_row(found[number], row)) for _, number, row in places]
+        ranks: list[int] = []
+        roots: dict[int, Root] = {}
+        for each in found:
+            ranks += each.ranks
+            roots.update(zip(each.ranks, each.roots, strict=True))
+        places = {rank: _place(root) for rank, root in roots.items()}
+        lines = list(chain.from_iterable(_row_lines(each, places) for each in found))
+        order = sorted(range(len(lines)), key=ranks.__getitem__)
         if lines:
-            self._write(b"\n".join([*lines, b""]))
+            self._write(ENCODER.encode_lines([lines[row] for row in order]))
 
     def finish(self, done: Replayed) -> None:
         """Write what has failed and what the stores hold."""
-        for raised in done.raised:
-            self._line(_failure(raised))
+        self._lines(map(_failure, done.raised))
         for store in sorted(done.plan.topology.stores):
-            for key, value, partition in done.entries(store):
-                entry = {"key": shown(key), "value": shown(value)}
-                self._line({"store": store, "partition": partition, **entry})
+            entries = done.entries(store)
+            self._lines(
+                EntryLine(store, partition, text_of(key), text_of(value))
+                for key, value, partition in entries
+            )
 
-    def _line(self, line: dict[str, Any]) -> None:
-        self._write(_ENCODER.encode(line) + b"\n")
+    def _lines(self, lines: Iterable[object]) -> None:
+        left = iter(lines)
+        while batch := list(islice(left, BATCH)):
+            self._write(ENCODER.encode_lines(batch))
 
 
 @contextmanager
@@ -77,21 +107,20 @@ def shown(data: bytes | None) -> Any:
         return {"base64": b64encode(data).decode()}
 
 
-def _row(effects: Effects, row: int) -> dict[str, Any]:
-    line: dict[str, Any] = {
-        "topic": effects.topic,
-        "partition": effects.partition,
-        "offset": effects.first_offset + row,
-        "timestamp_ms": effects.timestamps[row],
-        "key": shown(effects.keys[row]),
-        "value": shown(effects.values[row]),
-        "stage": effects.stages[row],
-        "from": _place(effects.roots[row]),
-    }
-    headers: Headers = effects.headers.get(row, ())
-    if headers:
-        line["headers"] = [[name, shown(value)] for name, value in headers]
-    return line
+def _row_lines(effects: Effects, places: dict[int, Place]) -> list[RowLine]:
+    """Make lines of whole columns; ``places`` has each input record by its rank."""
+    first, rows = effects.first_offset, len(effects)
+    lines = list(
+        map(
+            RowLine, repeat(effects.topic), repeat(effects.partition), range(first, first + rows),
+            effects.timestamps, texts_of(effects.keys), texts_of(effects.values), effects.stages,
+            map(places.__getitem__, effects.ranks),
+        )
+    )  # fmt: skip
+    for row, headers in effects.headers.items():
+        if headers:
+            lines[row].headers = said_headers(headers)
+    return lines
 
 
 def _failure(raised: Raised) -> dict[str, Any]:
@@ -105,6 +134,6 @@ def _failure(raised: Raised) -> dict[str, Any]:
     }
 
 
-def _place(root: tuple[TopicPartition, int]) -> list[Any]:
+def _place(root: Root) -> Place:
     (topic, partition), offset = root
-    return [topic, partition, offset]
+    return topic, partition, offset

@@ -30,7 +30,7 @@ FORMS: Final = (
     "(1200, or -5: five before the end) or TOPIC:PARTITION:OFFSET"
 )
 TOPICS_SHOWN: Final = 12
-FIRST_TRIES: Final = 250
+FIRST_TRIES: Final = 1_000
 """So many empty reads (of 20 ms each, on a Kafka), and a partition's first record is not known."""
 
 
@@ -247,9 +247,12 @@ def _kept(info: TopicInfo, time_ms: int, now_ms: int) -> bool:
 
 
 def _first(log: Log, source: TopicPartition, begin: int, end: int) -> str:
-    for batch in islice(log.read(source, begin, end) if begin < end else (), FIRST_TRIES):
+    batches = log.read(source, begin, end) if begin < end else iter(())
+    for batch in islice(batches, FIRST_TRIES):
         if len(batch):
             return f"the first is at offset {batch.offsets[0]}, of {time_text(batch.timestamps[0])}"
+    if next(batches, None) is not None:  # a broker that is busy, or an open transaction
+        return f"what is left, below its end, {end}, could not be read yet"
     return f"nothing is left below its end, {end}"
 
 

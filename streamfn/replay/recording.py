@@ -22,15 +22,34 @@ Role: TypeAlias = Literal["input", "repartition", "output", "dead_letters", "glo
 
 CUT_BY_TIME: Final = "cut by time"
 """A note of a header: inputs begin and end at the first record of a time or a later one."""
+CUT_BY_OFFSET: Final = "cut by offset"
+"""A note of a header: each topic begins and ends where somebody has said."""
 
 
-class Range(msgspec.Struct, frozen=True):
-    """Offsets from ``start`` up to, not including, ``end`` of one partition."""
+class Range(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Offsets from ``start`` up to, not including, ``end`` of one partition.
+
+    The others say what is known of its edges, -1 that nothing is.
+    """
 
     start: int
     end: int
     stream_time_ms: int = -1
     """In a recording with state: how far its task's stream time was at ``start``."""
+    own_from: int = -1
+    """Of what the program writes: what is in front is of inputs before the recorded ones."""
+    sure_from: int = -1
+    """From here on all rows are of recorded inputs, or of later ones."""
+    sure_to: int = -1
+    """Up to here all rows are of recorded inputs, or of earlier ones."""
+    done: int = -1
+    """Of what it reads: what the records in front have made is recorded."""
+    from_ms: int = -1
+    to_ms: int = -1
+    """Of outputs that were chosen by their times: from when, and up to, not including, when."""
+    late_ms: int = -1
+    """Of what is read, where a time cut it: the first time of the records behind ``end`` that are
+    of the span all the same; the end of the span if there are none."""
 
 
 class RecordedTopic(msgspec.Struct, frozen=True):
@@ -66,6 +85,8 @@ class Header(msgspec.Struct, frozen=True):
     sample: str = ""
     """Which keys were taken, in words; "" for all."""
     note: str = ""
+    in_flight: int = 0
+    """Records of repartition topics that are not recorded and were not processed at the end."""
     version: int = 1
 
     def topic(self, name: str) -> RecordedTopic | None:

@@ -117,6 +117,10 @@ class ReplayLog:
         ends = self._exchange.ends
         return {s: max(self._feeding.range_of(s).end, ends.get(s, 0)) for s in sources}
 
+    def stable_ends(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The same: a transaction is not seen before it is committed."""
+        return self.end_offsets(sources)
+
     def offsets_at(
         self, sources: Iterable[TopicPartition], timestamp_ms: int
     ) -> dict[TopicPartition, int]:

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from msgspec.structs import replace as changed
+
+from streamfn.clock import SystemClock
 from streamfn.connectors.log import Log
 from streamfn.errors import ConfigError, LogError
 from streamfn.graph.plan import Plan
@@ -16,8 +19,16 @@ from streamfn.graph.topology import TopicSpec
 from streamfn.record import TopicPartition
 from streamfn.replay.boundary import Boundary
 from streamfn.replay.ranges import Bound, Ranges, Span, check_bounds, resolve
-from streamfn.replay.recording import CUT_BY_TIME, Header, Range, RecordedTopic, Role
+from streamfn.replay.recording import (
+    CUT_BY_OFFSET,
+    CUT_BY_TIME,
+    Header,
+    Range,
+    RecordedTopic,
+    Role,
+)
 from streamfn.replay.sample import Keep, by_time
+from streamfn.replay.standing import Standing, repartitions, standing_of, unread
 from streamfn.results import partitions_of
 
 WRITTEN: Final = ("output", "dead_letters", "repartition")
@@ -44,11 +55,10 @@ class Selected:
     notes: list[str] = field(default_factory=list[str])
     keep: dict[str, Keep] = field(default_factory=dict[str, Keep])
     """What thins out topics that do not stand in order of time."""
-
-    @property
-    def by_time(self) -> bool:
-        """True if the span was bounded by times."""
-        return bool(self.keep)
+    note: str = ""
+    """How the span was cut, for the header."""
+    in_flight: int = 0
+    """See the header."""
 
 
 def roles_of(plan: Plan) -> dict[str, Role]:
@@ -94,8 +104,20 @@ def select(
     if boundary is not None:
         selection = replace(selection, repartitions=True)
     roles = _chosen(log, plan, selection)
+    to_the_end = span.end.is_open or (boundary is None and span.end.time_ms is not None)
+    ends = Ends.asked(log, plan, roles) if to_the_end and span.partitions is None else Ends()
     if boundary is not None:
-        return _from_boundary(log, roles, span, now_ms, boundary)
+        return ends.told(_from_boundary(log, roles, span, now_ms, boundary), log, span)
+    selected = _in_span(log, roles, selection, span, now_ms)
+    for name in [name for name, role in roles.items() if role == "input" and selected.keep]:
+        selected.ranges[name] = _with_late(log, name, selected.ranges[name], span)
+    return ends.told(selected, log, span)
+
+
+def _in_span(
+    log: Log, roles: dict[str, Role], selection: Selection, span: Span, now_ms: int
+) -> Selected:
+    """Resolve the ranges of a span; repartition topics that have lost a part of it are left out."""
     if selection.repartitions is None and not span.is_open:
         for name in [name for name, role in roles.items() if role == "repartition"]:
             del roles[name]
@@ -120,8 +142,26 @@ def _by_time(log: Log, name: str, span: Span, now_ms: int, selected: Selected) -
     if log.topics([name])[name].config.get("message.timestamp.type") == "LogAppendTime":
         selected.notes.append(f"{name} bears the times of writing; all of it is taken")
         return resolve(log, [name], replace(span, start=Bound(), end=Bound()), now_ms)[name]
-    selected.keep[name] = by_time(span.start.time_ms, span.end.time_ms)
-    return resolve(log, [name], replace(span, end=Bound()), now_ms)[name]
+    from_ms, to_ms = span.start.time_ms, span.end.time_ms
+    selected.keep[name] = by_time(from_ms, to_ms)
+    ranges = resolve(log, [name], replace(span, end=Bound()), now_ms)[name]
+    times = {"from_ms": -1 if from_ms is None else from_ms, "to_ms": -1 if to_ms is None else to_ms}
+    return {number: changed(part, **times) for number, part in ranges.items()}
+
+
+def _with_late(log: Log, name: str, ranges: dict[int, Range], span: Span) -> dict[int, Range]:
+    """Look through what is behind a time for records of before: outputs of theirs are recorded."""
+    from_ms, to_ms = span.start.time_ms, span.end.time_ms
+    if to_ms is None:
+        return ranges
+    wanted, found = by_time(from_ms, to_ms), dict[int, Range]()
+    ends = log.end_offsets([TopicPartition(name, number) for number in ranges])
+    for number, part in ranges.items():
+        source = TopicPartition(name, number)
+        late = map(wanted, log.read(source, part.end, ends[source]))
+        first_ms = min((min(batch.timestamps) for batch in late if len(batch)), default=to_ms)
+        found[number] = changed(part, late_ms=first_ms)
+    return found
 
 
 def _trimmed(log: Log, name: str, selected: Selected) -> bool:
@@ -170,21 +210,79 @@ def _from_boundary(
     whole = {name for name, role in roles.items() if role == "global_table"}
     later = Span(end=span.end, partitions=span.partitions)
     ranges = resolve(log, roles, later, now_ms, whole=whole)
-    starts = {**boundary.outputs, **boundary.starts}
+    outputs = {source: Range(end, -1) for source, end in boundary.standing.before.items()}
+    starts = {**outputs, **boundary.starts}
     for name, parts in ranges.items():
         for number, part in parts.items():
-            at = starts.get(TopicPartition(name, number))
+            source = TopicPartition(name, number)
+            at = starts.get(source)
             if at is None or roles[name] == "global_table":
                 continue
             if at.start < part.start:
                 message = (
-                    f"records {at.start} to {part.start} of {TopicPartition(name, number)} are "
-                    "gone since the state was copied; record again, and have the application "
-                    "trim later: -o repartition_trim_interval_ms=3600000"
+                    f"records {at.start} to {part.start} of {source} are gone since the state was "
+                    "copied; record again, and have the application trim later: "
+                    "-o repartition_trim_interval_ms=3600000"
                 )
                 raise LogError(message)
-            parts[number] = Range(at.start, max(at.start, part.end), at.stream_time_ms)
+            found = Range(at.start, max(at.start, part.end), at.stream_time_ms)
+            if source in boundary.standing.before:
+                own_from, sure_from = (
+                    max(at.start, ends[source])
+                    for ends in (boundary.standing.before, boundary.standing.after)
+                )
+                found = changed(found, own_from=own_from, sure_from=sure_from)
+            parts[number] = found
     return Selected(dict(roles), ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What is known of the end of a recording: asked before its topics' ends are."""
+
+    standing: Standing = field(default_factory=Standing)
+    between: frozenset[str] = frozenset()
+    """The repartition topics that are there."""
+    note: str = ""
+
+    @staticmethod
+    def asked(log: Log, plan: Plan | None, roles: Mapping[str, Role]) -> "Ends":
+        """Ask where the program stands, if what it writes is recorded."""
+        if plan is None or not any(role in WRITTEN for role in roles.values()):
+            return Ends()
+        between = repartitions(plan) & log.topic_names()
+        try:
+            return Ends(standing_of(log, plan, SystemClock()), between)
+        except LogError as error:
+            if error.retriable:
+                raise
+            note = f"where {plan.application} stands cannot be asked ({error}); a comparison with "
+            return Ends(note=f"{note}its real run may show rows at the end as missing or extra")
+
+    def told(self, selected: Selected, log: Log, span: Span) -> Selected:
+        """Say in the ranges what is known of their ends."""
+        standing = self.standing
+        for name, parts in selected.ranges.items():
+            for number, part in parts.items():
+                source, known = TopicPartition(name, number), dict[str, int]()
+                if source in standing.before and span.end.is_open:
+                    known["sure_to"] = max(part.start, standing.before[source])
+                if source in standing.positions:
+                    known["done"] = standing.positions[source].offset
+                parts[number] = changed(part, **known)
+        left_out = self.between - selected.ranges.keys()
+        return replace(
+            selected,
+            notes=[*selected.notes, *([self.note] if self.note else [])],
+            note=CUT_BY_TIME if selected.keep else CUT_BY_OFFSET if _cut(span) else "",
+            in_flight=unread(log, standing, left_out, span.end.time_ms),
+        )
+
+
+def _cut(span: Span) -> bool:
+    """True if offsets or partitions are chosen: nobody can tell which row is of which input."""
+    bounds = span.start, span.end
+    return span.partitions is not None or any(b.offset is not None or b.of for b in bounds)
 
 
 def header_of(
@@ -210,7 +308,7 @@ def header_of(
     stores = () if boundary is None else boundary.stores
     return Header(
         application, now_ms, source, tuple(topics), stores, sample,
-        note=CUT_BY_TIME if selected.by_time else "",
+        note=selected.note, in_flight=selected.in_flight,
     )  # fmt: skip
 
 

@@ -10,14 +10,31 @@ from typing import Any, Final
 import msgspec
 
 from streamfn.errors import SerdeError
-from streamfn.graph.operators import StreamJoin, StreamTableJoin, ToStream
-from streamfn.graph.topology import AnyNode, Function, Sink, Step, TopicSpec, Topology
+from streamfn.graph.operators import (
+    GlobalJoin,
+    LateRecords,
+    StreamJoin,
+    StreamTableJoin,
+    ToStream,
+)
+from streamfn.graph.topology import (
+    AnyNode,
+    Branch,
+    Function,
+    Sink,
+    Source,
+    Step,
+    TopicSpec,
+    Topology,
+)
 from streamfn.serde import Serde
 from streamfn.serde.hooks import encode_hook
 
 PREFIX: Final = "stage:"
 """Begins the name of a tap's topic; no topic of Kafka can have it."""
-_STAGES: Final = (Function, Step, StreamJoin, StreamTableJoin, ToStream)
+_STAGES: Final = (
+    Branch, Function, GlobalJoin, LateRecords, Step, StreamJoin, StreamTableJoin, ToStream,
+)  # fmt: skip
 """What hands on keys and values; tables are seen by their stores."""
 
 
@@ -51,10 +68,15 @@ def tapped(topology: Topology) -> Topology:
     nodes: dict[str, AnyNode] = {}
     for name, node in topology.nodes.items():
         nodes[name] = node
-        if isinstance(node, _STAGES):
+        if isinstance(node, _STAGES) or _gives_times(node):
             topic = TopicSpec(f"{PREFIX}{name}", SHOWN, SHOWN, partitions=None, where=node.where)
             nodes[topic.name] = Sink(
                 name=topic.name, parents=(name,), key=node.key, value=node.value,
                 where=node.where, topics=(topic,),
             )  # fmt: skip
     return replace(topology, nodes=nodes)
+
+
+def _gives_times(node: AnyNode) -> bool:
+    """Tell a source that reads event times from values: it hands on no copy of its topic."""
+    return isinstance(node, Source) and node.topic.timestamp is not None

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @overload
 def avro(
-    source: str | Path | Mapping[str, Any],
+    source: str | Path | Mapping[str, Any] | list[Any],
     /,
     *,
     registry: SchemaRegistry | None = None,
@@ -37,7 +37,7 @@ def avro(
 ) -> Serde[Any]: ...
 @overload
 def avro(
-    source: str | Path | Mapping[str, Any],
+    source: str | Path | Mapping[str, Any] | list[Any],
     /,
     *,
     type: TypeForm[T],
@@ -76,7 +76,8 @@ def avro(
     Flight(carrier='UA', delay=2.0)
 
     Args:
-        source: a type; or a schema: the path of a file (``.avsc``), or a dict as JSON has it.
+        source: a type; or a schema: the path of a file (``.avsc``), or a dict or a list (a union)
+            as JSON has it.
         type: with a schema, what values are; else they are dicts, texts, numbers as it says.
         namespace: with a type, what the names of its records stand in.
         registry: writes Confluent's wire format, with the id of the schema in this registry.
@@ -87,7 +88,7 @@ def avro(
     Raises:
         SerdeError: the schema or the type is none that Avro can have, or they do not fit.
     """
-    if isinstance(source, str | Path | Mapping):
+    if isinstance(source, str | Path | Mapping | list):
         schema = schema_from(cast("object", source))
         kind, values = _values_of(schema, type)
     else:

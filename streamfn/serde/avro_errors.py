@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, NoReturn
-from uuid import UUID
 
+from streamfn.serde.avro_guards import is_double, is_float, is_uuid
 from streamfn.serde.avro_parts import (
     Definition,
     is_mapping,
@@ -76,7 +76,7 @@ def _misfit_of_record(schema: Definition, value: Any, names: Names, path: str) -
         return Place(path, expected(schema), shown(value))
     fields = {field["name"]: field for field in schema["fields"]}
     for name in value:
-        if name not in fields and name not in ("-type", "__typename"):
+        if name not in fields:
             return Place(_inside(path, str(name)), f"a field of {expected(schema)}", "another name")
     for name, field in fields.items():
         at = _inside(path, name)
@@ -104,10 +104,10 @@ def expected(schema: Definition) -> str:
     logical = logical_of(schema)
     if kind == "enum":
         return f"{expected(schema['name'])} ({', '.join(schema['symbols'])})"
-    if "name" in schema:
-        return f"{kind} {expected(schema['name'])}"
     if logical == "decimal":
         return f"decimal({schema['precision']}, {schema.get('scale', 0)})"
+    if "name" in schema:
+        return f"{kind} {expected(schema['name'])}"
     if kind in ("array", "map"):
         return f"{kind} of {expected(schema['items' if kind == 'array' else 'values'])}"
     zone = " with a zone" if logical.startswith("timestamp") else ""
@@ -121,10 +121,12 @@ def shown(value: object) -> str:
 
 
 def _is_leaf(schema: Definition, kind: str, value: Any) -> bool:
-    special = _LOGICAL.get(logical_of(schema))
+    special = _LOGICAL.get(f"{kind}-{logical_of(schema)}")
     if special is not None and special(schema, value):
         return True
     if special is not None and isinstance(value, datetime | time | Decimal):
+        return False
+    if special is _is_uuid:
         return False
     match kind:
         case "null":
@@ -134,8 +136,10 @@ def _is_leaf(schema: Definition, kind: str, value: Any) -> bool:
         case "int" | "long":
             end = 1 << (31 if kind == "int" else 63)
             return isinstance(value, int) and not isinstance(value, bool) and -end <= value < end
-        case "float" | "double":
-            return isinstance(value, int | float) and not isinstance(value, bool)
+        case "float":
+            return is_float(value)
+        case "double":
+            return is_double(value)
         case "string":
             return isinstance(value, str) and _is_text(value)
         case "bytes":
@@ -181,19 +185,20 @@ def _is_date(schema: Definition, value: Any) -> bool:
 
 
 def _is_uuid(schema: Definition, value: Any) -> bool:
-    return isinstance(value, UUID)
+    return is_uuid(value)
 
 
 _LOGICAL: Final = {
-    "timestamp-millis": _is_instant,
-    "timestamp-micros": _is_instant,
-    "local-timestamp-millis": _is_local,
-    "local-timestamp-micros": _is_local,
-    "time-millis": _is_time,
-    "time-micros": _is_time,
-    "decimal": _is_decimal,
-    "date": _is_date,
-    "uuid": _is_uuid,
+    "long-timestamp-millis": _is_instant,
+    "long-timestamp-micros": _is_instant,
+    "long-local-timestamp-millis": _is_local,
+    "long-local-timestamp-micros": _is_local,
+    "int-time-millis": _is_time,
+    "long-time-micros": _is_time,
+    "bytes-decimal": _is_decimal,
+    "fixed-decimal": _is_decimal,
+    "int-date": _is_date,
+    "string-uuid": _is_uuid,
 }
 
 

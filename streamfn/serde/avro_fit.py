@@ -41,6 +41,8 @@ class _Comparison:
         kind = kind_of(schema)
         if kind in ("record", "error") and isinstance(shape, ObjectShape):
             return self._records(schema, shape, path)
+        if kind in ("record", "error") and _is_any_dict(shape):
+            return None
         if kind == "array" and isinstance(shape, ItemsShape):
             return self.differ(schema["items"], shape.item_type, f"{path}[]")
         if kind == "map" and isinstance(shape, inspect.DictType):
@@ -56,7 +58,9 @@ class _Comparison:
         reasons = [[self.differ(branch, each, path) for each in members] for branch in branches]
         for branch, row in zip(branches, reasons, strict=True):
             if None not in row:
-                deep = [why for why in row if why and not why.startswith(_at(path))]
+                pairs = [(member, why) for member, why in zip(members, row, strict=True) if why]
+                named = [why for member, why in pairs if _word(member) == _name(branch)]
+                deep = named or [why for _, why in pairs if not why.startswith(_at(path))]
                 return deep[0] if len(deep) == 1 else _said(path, branch, shape)
         for at, member in enumerate(members):
             if all(row[at] is not None for row in reasons):
@@ -78,6 +82,9 @@ class _Comparison:
         self, schema: Definition, shape: ObjectShape, tag: str | None, path: str
     ) -> Iterator[str]:
         fields: Mapping[str, Any] = {field["name"]: field for field in schema["fields"]}
+        if tag is not None and tag not in fields:
+            where = f"{path}.{tag}" if path else tag
+            yield f"{_at(where)}the schema has no such field, for the tag of {_word(shape)}"
         own = {field.encode_name: field for field in shape.fields}
         for name, field in own.items():
             where = f"{path}.{name}" if path else name
@@ -89,8 +96,21 @@ class _Comparison:
                 yield why
         for name, field in fields.items():
             where = f"{path}.{name}" if path else name
-            if name not in own and name != tag and "default" not in field:
+            if name in own or name == tag:
+                continue
+            if "default" not in field:
                 yield f"{_at(where)}the type has no such field, and it has no default"
+            elif getattr(shape, "forbid_unknown_fields", False):
+                yield f"{_at(where)}the type has no such field, and forbids unknown ones"
+
+
+def _is_any_dict(shape: Shape) -> bool:
+    """Tell a dict of text and anything: what a record is without a type."""
+    return (
+        isinstance(shape, inspect.DictType)
+        and isinstance(shape.key_type, inspect.StrType | inspect.AnyType)
+        and isinstance(shape.value_type, inspect.AnyType)
+    )
 
 
 def _at(path: str) -> str:
@@ -99,6 +119,12 @@ def _at(path: str) -> str:
 
 def _said(path: str, schema: Definition, shape: Shape) -> str:
     return f"{_at(path)}the schema has {expected(schema)}, the type {_word(shape)}"
+
+
+def _name(schema: Definition) -> str:
+    """The last name of a record; empty for what has none."""
+    full = schema if isinstance(schema, str) else schema.get("name", "")
+    return str(full).rpartition(".")[2]
 
 
 def _word(shape: Shape) -> str:
@@ -138,7 +164,7 @@ _LOGICAL: Final[Mapping[str, tuple[type[Shape], ...]]] = {
 
 def _leaves_fit(schema: Definition, kind: str, shape: Shape) -> bool:
     logical = logical_of(schema)
-    if logical in _LOGICAL:
+    if logical in _LOGICAL and f"{kind}-{logical}" != "fixed-uuid":  # it is read as bytes
         if isinstance(shape, inspect.DateTimeType) and shape.tz is not None:
             return logical.startswith("local-") is not shape.tz
         return isinstance(shape, _LOGICAL[logical])

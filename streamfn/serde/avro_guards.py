@@ -1,20 +1,23 @@
 """What fastavro would do without a word, and what is done instead.
 
 Invariant: the bytes are those of the schema itself. A guard refuses a value that would be cut or
-shifted (a float for a long, a time without a zone); a default that is read is a value (a datetime,
-bytes) and not the JSON that fastavro would give out.
+shifted (a float for a long, a time without a zone) or that nobody could read (a text that is no
+UUID); a default that is read is a value (a datetime, bytes) and not the JSON that fastavro would
+give out. A guard raises nothing: it gives ``UNFIT``, which no schema takes, since fastavro asks it
+of each branch of a union, and the next one may fit.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime, time
 from typing import Any, Final, cast
+from uuid import UUID
 
 from fastavro import read as reading
 from fastavro import write as writing
 
 from streamfn.serde.avro_parts import (
     GUARD,
-    PRIMITIVES,
     Definition,
     is_object,
     is_union,
@@ -31,19 +34,36 @@ WRITERS: dict[str, Callable[[Any, Any], Any]] = cast("Any", writing).LOGICAL_WRI
 """What fastavro does with logical types before it writes."""
 
 
+class _Unfit:
+    """What no schema takes: no text, no number, and neither true nor false."""
+
+    def __bool__(self) -> bool:
+        message = "it does not fit"
+        raise TypeError(message)
+
+
+UNFIT: Final = _Unfit()
+"""Stands for a value that does not fit."""
+FLOAT_END: Final = (2 - 2**-24) * 2.0**127
+"""From here on a number is no longer near the greatest float of 32 bits."""
+
+
 def guarded(definition: Definition, *, in_union: bool = False) -> Definition:
-    """The same schema with a check at each leaf; fastavro itself checks the members of a union."""
+    """The same schema with a check at each leaf; fastavro checks whole numbers of a union."""
     if is_union(definition):
         return [guarded(each, in_union=True) for each in definition]
     if isinstance(definition, str):
-        guard = None if in_union else _GUARDED.get(definition)
+        guard = _guard_of(definition, in_union=in_union)
         return definition if guard is None else {"type": definition, "logicalType": guard}
     found = dict(definition)
-    logical = definition.get("logicalType")
-    if definition["type"] not in PRIMITIVES and not isinstance(definition["type"], str):
-        found["type"] = guarded(definition["type"], in_union=in_union)
-    elif logical in _TIMES or (logical is None and definition["type"] in _GUARDED and not in_union):
-        found["logicalType"] = _TIMES.get(logical or "") or _GUARDED[definition["type"]]
+    kind, logical = definition["type"], definition.get("logicalType")
+    if not isinstance(kind, str):
+        found["type"] = guarded(kind, in_union=in_union)
+    elif logical is None:
+        guard = _guard_of(kind, in_union=in_union)
+        found |= {} if guard is None else {"logicalType": guard}
+    elif f"{kind}-{GUARD}{logical}" in WRITERS:
+        found["logicalType"] = f"{GUARD}{logical}"
     for word in ("items", "values"):
         if word in definition:
             found[word] = guarded(definition[word])
@@ -54,27 +74,64 @@ def guarded(definition: Definition, *, in_union: bool = False) -> Definition:
     return found
 
 
-_TIMES: Final = {
-    word: f"{GUARD}{word}"
-    for word in ("timestamp-millis", "timestamp-micros", "time-millis", "time-micros",
-                 "local-timestamp-millis", "local-timestamp-micros", "date")
-}  # fmt: skip
-_GUARDED: Final = {word: f"{GUARD}{word}" for word in ("int", "long", "boolean", "float", "double")}
+def _guard_of(kind: str, *, in_union: bool) -> str | None:
+    """The mark of a plain leaf's guard."""
+    found = _IN_UNION if in_union else _PLAIN
+    return f"{GUARD}{kind}" if kind in found else None
 
 
-def _guard_time(kind: str, logical: str) -> Callable[[Any, Any], Any]:
+_IN_UNION: Final = ("float", "double")
+_PLAIN: Final = ("int", "long", "boolean", *_IN_UNION)
+
+
+def _guard_logical(kind: str, logical: str) -> Callable[[Any, Any], Any]:
     prepare = WRITERS[f"{kind}-{logical}"]
-    local = not logical.startswith("timestamp")
+    fits = _FITS.get(logical)
 
     def guard(value: Any, schema: Any) -> Any:
-        if logical == "date" and isinstance(value, datetime):
-            raise TypeError
-        if isinstance(value, datetime | time) and (value.tzinfo is None) is not local:
-            message = "has a zone" if local else "has no zone"
-            raise ValueError(message)
-        return prepare(value, schema)
+        if fits is not None and not fits(value):
+            return UNFIT
+        try:
+            return prepare(value, schema)
+        except (TypeError, ValueError, ArithmeticError):
+            return UNFIT
 
     return guard
+
+
+def _is_no_datetime(value: Any) -> bool:
+    return not isinstance(value, datetime)
+
+
+def _is_instant(value: Any) -> bool:
+    return not isinstance(value, datetime | time) or value.tzinfo is not None
+
+
+def _is_local(value: Any) -> bool:
+    return not isinstance(value, datetime | time) or value.tzinfo is None
+
+
+def is_uuid(value: object) -> bool:
+    """Tell a UUID, or a text that is read as one."""
+    if not isinstance(value, str):
+        return isinstance(value, UUID)
+    try:
+        UUID(value)
+    except ValueError:
+        return False
+    return True
+
+
+_FITS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "date": _is_no_datetime,
+    "timestamp-millis": _is_instant,
+    "timestamp-micros": _is_instant,
+    "local-timestamp-millis": _is_local,
+    "local-timestamp-micros": _is_local,
+    "time-millis": _is_local,
+    "time-micros": _is_local,
+    "uuid": is_uuid,
+}
 
 
 def _guard_whole(bits: int) -> Callable[[Any, Any], Any]:
@@ -82,7 +139,7 @@ def _guard_whole(bits: int) -> Callable[[Any, Any], Any]:
 
     def guard(value: Any, schema: Any) -> Any:
         if (value.__class__ is not int and not _is_whole(value)) or not lowest <= value < end:
-            raise TypeError
+            return UNFIT
         return value
 
     return guard
@@ -93,29 +150,45 @@ def _is_whole(value: object) -> bool:
 
 
 def _guard_boolean(value: Any, schema: Any) -> Any:
-    if value is not True and value is not False:
-        raise TypeError
-    return value
+    return value if value is True or value is False else UNFIT
+
+
+def _guard_double(value: Any, schema: Any) -> Any:
+    return value if value.__class__ is float or is_double(value) else UNFIT
 
 
 def _guard_float(value: Any, schema: Any) -> Any:
-    if value.__class__ is not float and not (_is_whole(value) or isinstance(value, float)):
-        raise TypeError
-    return value
+    return value if is_float(value) else UNFIT
+
+
+def is_double(value: object) -> bool:
+    """Tell a number that 64 bits hold as it is."""
+    if isinstance(value, float):
+        return True
+    try:
+        return _is_whole(value) and float(cast("int", value)) == value
+    except OverflowError:
+        return False
+
+
+def is_float(value: object) -> bool:
+    """Tell a number that 32 bits hold, with the digits that they have, or none at all."""
+    if not is_double(value):
+        return False
+    number = float(cast("float", value))
+    return -FLOAT_END < number < FLOAT_END or not math.isfinite(number)
 
 
 WRITERS.update(
     {
-        "int-streamfn-int": _guard_whole(32),
-        "long-streamfn-long": _guard_whole(64),
-        "boolean-streamfn-boolean": _guard_boolean,
-        "float-streamfn-float": _guard_float,
-        "double-streamfn-double": _guard_float,
+        f"int-{GUARD}int": _guard_whole(32),
+        f"long-{GUARD}long": _guard_whole(64),
+        f"boolean-{GUARD}boolean": _guard_boolean,
+        f"float-{GUARD}float": _guard_float,
+        f"double-{GUARD}double": _guard_double,
         **{
-            f"{kind}-{_TIMES[word]}": _guard_time(kind, word)
-            for word, kind in dict.fromkeys(_TIMES, "long").items()
-            | {("time-millis", "int"), ("date", "int")}
-            if f"{kind}-{word}" in WRITERS
+            f"{kind}-{GUARD}{logical}": _guard_logical(kind, logical)
+            for kind, _, logical in (each.partition("-") for each in tuple(WRITERS))
         },
     }
 )

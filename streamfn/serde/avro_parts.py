@@ -82,13 +82,21 @@ def essence(definition: Definition, *, defaults: bool) -> Definition:
         word: definition[word] for word in ("name", "symbols", *_MEANING) if word in definition
     }
     if defaults:
-        kept |= {word: definition[word] for word in ("aliases", "default") if word in definition}
+        kept |= {"default": definition["default"]} if "default" in definition else {}
+        kept |= {"aliases": _full_aliases(definition)} if "aliases" in definition else {}
     for word in ("items", "values"):
         if word in definition:
             kept[word] = essence(definition[word], defaults=defaults)
     if "fields" in definition:
         kept["fields"] = [_field_essence(each, defaults=defaults) for each in definition["fields"]]
     return kind if kept.keys() == {"type"} else kept
+
+
+def _full_aliases(definition: Definition) -> list[str]:
+    """What a named type was called, with the namespace that such a name stands in."""
+    namespace, dot, _ = definition["name"].rpartition(".")
+    aliases: list[str] = definition["aliases"]
+    return [each if "." in each else f"{namespace}{dot}{each}" for each in aliases]
 
 
 def _field_essence(field: Definition, *, defaults: bool) -> Definition:

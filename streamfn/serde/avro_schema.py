@@ -18,8 +18,9 @@ import fastavro
 from fastavro.schema import SchemaParseException, UnknownType
 
 from streamfn.errors import SerdeError
+from streamfn.serde.avro_files import schema_file
 from streamfn.serde.avro_guards import guarded, settle_defaults
-from streamfn.serde.avro_parts import Definition, essence, is_object, kind_of
+from streamfn.serde.avro_parts import Definition, essence, is_object, is_union, kind_of
 
 ROOT: Final = "streamfn_root"
 """The record of one field around a root that is none; it adds no byte."""
@@ -75,8 +76,8 @@ class AvroSchema:
         return settle_defaults(_parsed(guarded(whole), references))
 
     def compared(self) -> avro.schema.Schema:
-        """As the package ``avro`` takes it."""
-        return _of_avro(self.definition, self.references)
+        """As the package ``avro`` takes it: with full names, also in aliases."""
+        return _of_avro(essence(self.parsed(), defaults=True), self.references)
 
 
 def schema_from(source: object) -> AvroSchema:
@@ -86,11 +87,12 @@ def schema_from(source: object) -> AvroSchema:
         SerdeError: there is no such file, or no schema in it.
     """
     if isinstance(source, str | Path):
-        what = f"Avro schema {str(source)!r}"
-        return checked_schema(_loaded(source, what), what)
+        return checked_schema(schema_file(source), f"Avro schema {str(source)!r}")
     if isinstance(source, Mapping):
         definition = dict(cast("Mapping[str, Any]", source))
         return checked_schema(definition, "an Avro schema")
+    if is_union(source):
+        return checked_schema(source, "an Avro schema")
     message = (
         f"an Avro schema is a dict or a file; got {source!r:.80}; pass a dict as json.loads gives "
         "it, or the path of an .avsc file"
@@ -114,8 +116,9 @@ def checked_schema(
         named: Any = cast("Any", error).name
         unknown = named["type"] if is_object(named) else named
         message = (
-            f"{what} is no schema; got the unknown type {unknown!r}; use Avro's own types, or "
-            "define the name before it is used"
+            f"{what} is no schema; got the unknown type {unknown!r}; use Avro's own types, "
+            "define the name before it is used, or put the file that does beside this one, with "
+            "that name"
         )
         raise SerdeError(message) from error
     except _WRONG as error:
@@ -130,27 +133,6 @@ _WRONG = (
     SchemaParseException, avro.errors.AvroException, avro.errors.AvroRuntimeException, TypeError,
     ValueError, KeyError, AttributeError,
 )  # fmt: skip
-
-
-def _loaded(path: str | Path, what: str) -> Definition:
-    """Read a schema file; what holds the text of a schema itself is told from a path."""
-    if isinstance(path, str) and path.lstrip()[:1] in ("{", "["):
-        message = (
-            f"Avro schema {path.strip()[:40]!r}… is no file; got the text of a schema; pass "
-            "json.loads(text), or the path of a file"
-        )
-        raise SerdeError(message)
-    try:
-        return json.loads(Path(path).read_text())
-    except OSError as error:
-        message = (
-            f"{what} cannot be read; got {error.strerror}; name a file, relative to the folder "
-            "that the program is started in, or Path(__file__).parent / ..."
-        )
-        raise SerdeError(message) from error
-    except ValueError as error:
-        message = f"{what} is no JSON; got {error}; write the schema as JSON (.avsc)"
-        raise SerdeError(message) from error
 
 
 def _short(definition: Definition) -> str:

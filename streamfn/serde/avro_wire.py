@@ -100,18 +100,23 @@ class Wire:
         name = f"{self.name} by schema id {number}"
         if writer.same == self.schema.same:
             return decoder(self.schema, self.values, name, HEAD)
+        read = decoder(self.schema, self.values, name, HEAD, writer)
         why = unreadable(self.schema, writer)
         if why is None:
-            return decoder(self.schema, self.values, name, HEAD, writer)
+            return read
         message = (
             f"a {place} cannot be read as {self.name}; its schema id {number} ({writer.name}) "
             f"does not fit: {why}; give the field a default, or keep its name and type"
         )
 
-        def refuse(raw: bytes) -> NoReturn:
-            raise SerdeError(message)
+        def read_if_it_fits(raw: bytes) -> Any:
+            """Where only some values do not fit (a new symbol, a new branch), the others do."""
+            try:
+                return read(raw)
+            except SerdeError as error:
+                raise SerdeError(message) from error
 
-        return refuse
+        return read_if_it_fits
 
 
 def subject_of(subject: Subject, topic: str, key: bool, schema: AvroSchema) -> str:

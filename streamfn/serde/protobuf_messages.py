@@ -8,7 +8,7 @@ functions and go to topics and stores, and back.
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from streamfn.errors import SerdeError
 from streamfn.serde.adapters import Adapter, Description, Node, adapter_of
@@ -16,6 +16,8 @@ from streamfn.serde.base import Serde
 from streamfn.serde.names import type_name
 
 M = TypeVar("M")
+_HEAD: Final = 5
+"""How many bytes stand in front in Confluent's wire format: a 0, which begins no message, an id."""
 
 
 def protobuf(message: type[M]) -> Serde[M]:
@@ -109,10 +111,14 @@ class _Codec:
         return SerdeError(message)
 
     def _unread(self, raw: object, reason: str) -> SerdeError:
-        message = (
-            f"a value does not decode as {self.name}; {reason}; got {raw!r:.80}; "
-            "the topic may hold another message, or one with a schema registry's five bytes first"
-        )
+        cure = "read the topic with the message that it was written with"
+        if isinstance(raw, bytes) and raw[:1] == b"\0" and len(raw) > _HEAD:
+            reason = (
+                f"it is in Confluent's wire format, with schema id {int.from_bytes(raw[1:_HEAD])} "
+                "of a registry in front"
+            )
+            cure = "have it written without a registry, or pass a sf.Serde that takes those bytes"
+        message = f"a value does not decode as {self.name}; {reason}; got {raw!r:.80}; {cure}"
         return SerdeError(message)
 
 

@@ -42,6 +42,8 @@ def adapted(model: Any) -> Adapter:
     kinds = _schema_kinds(_completed(model))
     fields = _carried(model)
     _check_arbitrary(model)
+    if "bytes" in kinds:
+        _check_bytes(model)
     ordered = bool(kinds & {"set", "frozenset", "any"})
     codec = _Codec(model, ordered=ordered, kinds=kinds)
     types = {name: field.annotation for name, field in fields.items()}
@@ -98,7 +100,7 @@ class _Codec:
             return msgspec.json.encode(self.to_json(value))
         try:
             return cast(bytes, self._dump_json(value))
-        except (PydanticSerializationError, TypeError) as error:
+        except (PydanticSerializationError, TypeError, UnicodeDecodeError) as error:
             raise self._unwritten(value, error) from error
 
     def encode_sorted(self, value: Any) -> bytes:
@@ -117,7 +119,7 @@ class _Codec:
         try:
             plain = self._dump(value, mode="json")
             return _sorted_sets(self._dump(value), plain) if self._ordered else plain
-        except (PydanticSerializationError, TypeError) as error:
+        except (PydanticSerializationError, TypeError, UnicodeDecodeError) as error:
             raise self._unwritten(value, error) from error
 
     def from_json(self, plain: object) -> object:
@@ -128,7 +130,7 @@ class _Codec:
         """Return Python's own data: MessagePack has bytes, times and NaN."""
         try:
             plain = self._dump(value)
-        except (PydanticSerializationError, TypeError) as error:
+        except (PydanticSerializationError, TypeError, UnicodeDecodeError) as error:
             raise self._unwritten(value, error) from error
         plain = without_sets(plain) if self._ordered else plain
         if self._strange:
@@ -144,10 +146,10 @@ class _Codec:
 
     def _unwritten(self, value: object, error: Exception) -> SerdeError:
         reason = " ".join(str(error).removeprefix("Pydantic serializer warnings:").split())
-        message = (
-            f"a value does not encode as {self.name}; {reason}; got {value!r:.80}; "
-            f"give a {type_name(self._model)} whose fields have their types"
-        )
+        cure = f"give a {type_name(self._model)} whose fields have their types"
+        if "utf-8" in reason:
+            cure = "let the model say ser_json_bytes='base64' and val_json_bytes='base64'"
+        message = f"a value does not encode as {self.name}; {reason}; got {value!r:.80}; {cure}"
         return SerdeError(message)
 
     def _unread(self, error: ValidationError) -> SerdeError:
@@ -233,7 +235,7 @@ def _lost(model: Any, name: str, field: Any) -> str | None:
         return "is excluded and has no default; give it one" if field.is_required() else None
     written, read = _written(name, field), set(_read_as(model, name, field))
     if written not in read:
-        names = ", ".join(map(repr, sorted(read)))
+        names = ", ".join(map(repr, sorted(read))) or "what stands inside another field"
         return f"is written as {written!r}; it is read as {names}; let both be one alias"
     if _SECRETS & {type_name(part).partition("[")[0] for part in _parts(field.annotation)}:
         decorators = model.__pydantic_decorators__
@@ -281,6 +283,18 @@ def _check_arbitrary(model: Any) -> None:
                 "; use types that pydantic can write as JSON"
             )
             raise SerdeError(message) from error
+
+
+def _check_bytes(model: Any) -> None:
+    """Refuse a model that writes bytes in one way and reads them in another."""
+    config = model.model_config
+    written, read = (config.get(f"{way}_json_bytes", "utf8") for way in ("ser", "val"))
+    if written != read:
+        message = (
+            f"model {type_name(model)} cannot be a key or value; it writes bytes as {written!r} "
+            f"and reads them as {read!r}; let ser_json_bytes= and val_json_bytes= be one"
+        )
+        raise SerdeError(message)
 
 
 # its structure

@@ -81,7 +81,8 @@ def shape_of(type_: object) -> inspect.Type:
         # Building a decoder finds what the look at the type does not, e.g. an ambiguous union.
         msgspec.msgpack.Decoder(cast("type[Any]", type_))
     except (TypeError, NameError, AttributeError) as error:
-        message = f"type {type_name(type_)} cannot be a key or value; {error}; {_CURE}"
+        cure = _CURE_OF_UNIONS if "more than one custom type" in str(error) else _CURE
+        message = f"type {type_name(type_)} cannot be a key or value; {error}; {cure}"
         raise SerdeError(message) from error
     for inner in walk(shape):
         known = not isinstance(inner, inspect.CustomType) or (
@@ -100,6 +101,12 @@ def shape_of(type_: object) -> inspect.Type:
 _CURE = (
     "use builtin types, datetime, Decimal, UUID, an Enum, a msgspec.Struct, dataclass, NamedTuple "
     "or TypedDict of these, or pass a Serde"
+)
+
+
+_CURE_OF_UNIONS = (
+    "wrap a union of pydantic models in one (RootModel), or give the classes a common one with a "
+    "field for each"
 )
 
 

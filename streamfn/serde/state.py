@@ -21,6 +21,7 @@ from streamfn.serde.shapes import (
     Order,
     adapter_in,
     adapter_of_whole,
+    holds,
     is_immutable,
     order_of,
     shape_of,
@@ -107,4 +108,10 @@ def state_serde(type_: object) -> Serde[Any]:
     Raises:
         SerdeError: no serde can carry the type.
     """
+    if holds(shape_of(type_), inspect.RawType):
+        message = (
+            f"type {type_name(type_)} cannot be kept in a store; it has a msgspec.Raw, whose JSON "
+            "would stand in MessagePack as it is; say the type of what is in it"
+        )
+        raise SerdeError(message)
     return msgpack(type_)

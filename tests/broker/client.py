@@ -95,12 +95,22 @@ class Client:
         """Where each partition ends, open transactions included."""
         return self._patiently(lambda: self._ends(topic))
 
-    def _ends(self, topic: str) -> dict[int, int]:
+    def _ends(self, topic: str, group: str = "") -> dict[int, int]:
         ends: dict[int, int] = {}
         for number in self.partitions(topic):
             place = self._kafka.TopicPartition(topic, number)
-            ends[number] = self._onlooker("").get_watermark_offsets(place, timeout=ANSWER_S)[1]
+            ends[number] = self._onlooker(group).get_watermark_offsets(place, timeout=ANSWER_S)[1]
         return ends
+
+    def wait_settled(self, topics: Iterable[str]) -> None:
+        """Wait until no transaction is open: the mark at its end follows the commit."""
+        waiting, deadline_s = list(topics), time.monotonic() + PATIENCE_S
+        while waiting := [topic for topic in waiting if not self._settled(topic)]:
+            assert time.monotonic() < deadline_s, f"transactions are open in {waiting}"
+            time.sleep(0.05)
+
+    def _settled(self, topic: str) -> bool:
+        return self.ends(topic) == self._patiently(lambda: self._ends(topic, "onlooker"))
 
     def committed(self, group: str, topics: Iterable[str]) -> dict[str, int]:
         """The stable committed positions of a group, by ``topic[partition]``; -1 without one."""

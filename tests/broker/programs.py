@@ -49,7 +49,9 @@ class Job:
     config: list[str] = field(default_factory=list[str])
     on_error: str = "fail"
     pace_ms: float = 0.0
-    """Time that a function takes for a record."""
+    """Time that a function takes for a record, until there is a file ``hurry``."""
+    hurry: str = ""
+    """Path of that file; what has to happen in the midst of the work cannot come too late then."""
     trap: str = ""
     """Path of the file that says what a trap does."""
     door: str = ""
@@ -73,7 +75,7 @@ class Job:
 
     def work_on(self, value: str) -> None:
         """Take the time that a record takes, fail where it is bad, and mind the trap."""
-        if self.pace_ms:
+        if self.pace_ms and not (self.hurry and Path(self.hurry).exists()):
             time.sleep(self.pace_ms / 1000)
         if value.startswith(BAD) and not self.mended:
             message = f"cannot bear {value}"

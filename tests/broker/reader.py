@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from tests.broker.client import Client
 from tests.kafka_settings import Address
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 class Seen(NamedTuple):

@@ -31,7 +31,7 @@ from tests.kafka_settings import ADMIN, Address
 
 PROGRAM = ROOT / "topologies" / "flights.py"
 READER = "reader"
-PATIENCE_S = 240
+PATIENCE_S = 900
 MONTH = "2"
 DAYS = frozenset({"1", "2", "3", "11", "12"})
 """With a flight that left too early, and a wind that cannot have been."""
@@ -178,6 +178,7 @@ class Flown:
         """All that recording and replaying has to leave as it is."""
         topics = sorted(self.client.topics())
         mine = [topic for topic in topics if not topic.startswith("__")]
+        self.client.wait_settled(mine)
         return {
             "topics": topics,
             "ends": {topic: self.client.ends(topic) for topic in mine},

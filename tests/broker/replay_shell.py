@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.broker.programs import Job
@@ -82,8 +82,13 @@ class Verbs:
 
 def wait_for_text(process: Process, text: str) -> None:
     """Wait until a process has said something."""
+    wait_for(process, lambda: text in process.said)
+
+
+def wait_for(process: Process, met: Callable[[], bool]) -> None:
+    """Wait until something is so while a process lives."""
     deadline_s = time.monotonic() + PATIENCE_S
-    while text not in process.said:
+    while not met():
         assert process.code is None, process.tail()
         assert time.monotonic() < deadline_s, process.tail()
         time.sleep(0.02)

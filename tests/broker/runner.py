@@ -43,6 +43,7 @@ class Runner:
 
     def go(self) -> None:
         """Work until told to end."""
+        self._tell({"away": False})  # signals are heard from now on
         while not self._ending:
             if self._away:
                 self._tell({"away": True})

@@ -178,7 +178,7 @@ def test_reset_is_refused_while_workers_run(words: Words) -> None:
         error = words.fails("reset", "--app", "words.py", "--store", "count-total", code=4)
         assert "is at work" in error
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     words("reset", "--yes")
 
 

@@ -16,7 +16,7 @@ from tests.flights_reference import data, figures
 from tests.flights_support import CSVS, ROOT, check_everything, load_app
 from tests.kafka_broker import OwnBroker
 
-PATIENCE_S = 300.0
+PATIENCE_S = 900.0
 TOPOLOGY = ROOT / "topologies" / "flights.py"
 
 

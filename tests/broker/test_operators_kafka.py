@@ -89,8 +89,10 @@ def test_operators_on_two_workers_of_which_one_is_killed(
     broker: Address, name: str, tmp_path: Path
 ) -> None:
     """Sums, sessions, groups, pairs and joined rows are those of the embedded run."""
-    sent = list(chosen(random.Random(name)))
-    with world_of(broker, name, tmp_path, "operating", topics=TOPICS) as world:
+    sent, hurry = list(chosen(random.Random(name))), tmp_path / "hurry"
+    with world_of(
+        broker, name, tmp_path, "operating", topics=TOPICS, pace_ms=20, hurry=str(hurry)
+    ) as world:
         expected = embedded(world.job, sent)
         feeders = {suffix: world.feeder(suffix) for suffix in INPUTS}
         for record in sent:
@@ -98,13 +100,14 @@ def test_operators_on_two_workers_of_which_one_is_killed(
             feeders[record.topic].say(key.decode(), value, at_ms)
         for feeder in feeders.values():
             feeder.flush()
-        world.start("steady", pace_ms=2)
-        victim = world.start("victim", pace_ms=2, folder="another-machine")
+        world.start("steady")
+        victim = world.start("victim", folder="another-machine")
         world.wait(lambda: victim.running, "the victim has tasks")
-        world.wait_answers(COUNT // 5, "sums")
+        world.wait_answers(COUNT // 10, "sums")
         victim.kill()
         assert world.behind("left"), "the kill came too late"
-        world.start("heir", pace_ms=2, folder="a-third-machine")
+        hurry.touch()
+        world.start("heir", folder="a-third-machine")
         wait_until_done(world, expected)
         check_ordered(world, expected)
         check_sums(world)

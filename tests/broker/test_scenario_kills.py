@@ -12,11 +12,17 @@ from tests.kafka_settings import Address
 WORDS = ("red", "green", "blue", "grey", "black", "white")
 
 
-def kill_at_random(world: World, victim: Worker, times: int, moments: random.Random) -> Worker:
+SLOW_MS = 20
+"""What a record takes where all input is there before: a kill is to come in the midst of it."""
+
+
+def kill_at_random(
+    world: World, victim: Worker, times: int, moments: random.Random, answers_max: int = 100
+) -> Worker:
     """Kill a worker so often, each time once it works and after some more answers."""
     for _ in range(times):
         world.wait(lambda: victim.running, "the victim has tasks")  # noqa: B023
-        world.wait_more(moments.randrange(1, 100))
+        world.wait_more(moments.randrange(1, answers_max))
         victim.kill()
         victim = world.start(victim.name)
     return victim
@@ -85,12 +91,16 @@ def test_at_least_once_loses_nothing(broker: Address, name: str, tmp_path: Path)
 
 def test_looking_up_a_table(broker: Address, name: str, tmp_path: Path) -> None:
     """Each order gets the price of its time, though a worker is killed meanwhile."""
-    topics = ("prices", "in", "out")
-    with world_of(broker, name, tmp_path, "looking_up", topics=topics, pace_ms=2) as world:
+    hurry = tmp_path / "hurry"
+    with world_of(
+        broker, name, tmp_path, "looking_up",
+        topics=("prices", "in", "out"), pace_ms=SLOW_MS, hurry=str(hurry),
+    ) as world:  # fmt: skip
         prices, orders = world.feeder("prices"), world.feeder()
         write_by_turns(prices, orders, 1_500, random.Random(name))
         world.start("steady")
         kill_at_random(world, world.start("victim"), 1, random.Random(name))
+        hurry.touch()
         inputs = world.finish()
         seen = world.seen("prices")
         check_same(by_key(world.seen()), billed(seen, inputs))
@@ -114,7 +124,8 @@ def write_by_turns(prices: Feeder, orders: Feeder, count: int, choose: random.Ra
 
 def test_timers_on_stream_time(broker: Address, name: str, tmp_path: Path) -> None:
     """A timer fires once for each second that the records pass, though a worker is killed."""
-    with world_of(broker, name, tmp_path, "ticking", pace_ms=1) as world:
+    hurry = tmp_path / "hurry"
+    with world_of(broker, name, tmp_path, "ticking", pace_ms=SLOW_MS, hurry=str(hurry)) as world:
         feeder, begin_ms = world.feeder(), start_ms()
         for number in range(2_000):
             key = f"k{number % 40}"
@@ -122,6 +133,7 @@ def test_timers_on_stream_time(broker: Address, name: str, tmp_path: Path) -> No
         feeder.flush()
         expected = ticked(world.seen("in"))
         world.start("steady")
-        kill_at_random(world, world.start("victim"), 1, random.Random(name))
+        kill_at_random(world, world.start("victim"), 1, random.Random(name), answers_max=30)
+        hurry.touch()
         world.finish(sum(map(len, expected.values())))
         check_same(by_key(world.seen()), expected)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker.workers import Worker
-from tests.broker.world import SESSION_S, world_of
+from tests.broker.world import world_of
 from tests.kafka_settings import Address
 
 
@@ -26,7 +26,7 @@ def test_frozen_past_its_session(broker: Address, name: str, tmp_path: Path, fol
             feeder.say("k0", "trap")
             world.wait(lambda: any(w.frozen for w in workers), "a worker is frozen")
             zombie, other = sorted(workers, key=lambda worker: not worker.frozen)
-            world.wait(lambda: len(other.running) == 4, "the other takes over", 30)
+            world.wait(lambda: len(other.running) == 4, "the other takes over")
             world.wait_more(200)
             zombie.send(signal.SIGCONT)
             world.wait_running(4, *workers)
@@ -52,7 +52,7 @@ def test_storm_of_rebalances(broker: Address, name: str, tmp_path: Path) -> None
             for _ in range(20):
                 guest = choose.choice(guests)
                 guest.come_or_go()
-                world.wait_more(choose.choice((1, 20, 100)), within_s=2 * SESSION_S)
+                world.wait_more(choose.choice((1, 20, 100)))
             for guest in guests:
                 if guest.door.exists():
                     guest.come_or_go()

@@ -43,8 +43,14 @@ def test_killed_workers_are_started_again(broker: Address, name: str, tmp_path: 
 
 def wait_two(world: World, supervisor: Process) -> list[int]:
     """Wait until both workers are there; return their process ids."""
-    world.wait(lambda: len(children_of(supervisor)) == 2, "two workers")
-    return children_of(supervisor)
+    found: list[int] = []
+
+    def there() -> bool:
+        found[:] = children_of(supervisor)
+        return len(found) == 2
+
+    world.wait(there, "two workers")
+    return found
 
 
 def test_until_end_over_two_stages(broker: Address, name: str, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -20,6 +21,7 @@ from tests.unit.cli_shell import ROOT
 
 PROGRAM = """
 import os
+import time
 import msgspec
 import streamfn as sf
 
@@ -39,6 +41,8 @@ def count(word: str, total: sf.Value[int]) -> int:
     if not seen:
         print("at work", os.getpid(), flush=True)
         seen.append(word)
+        while os.path.exists("{folder}/held"):
+            time.sleep(0.01)
     if word == "bad":
         raise ValueError("a bad word")
     total.value += 1
@@ -49,8 +53,8 @@ def show(results: sf.Results) -> None:
     totals = results.state(count, "total")
     print("report", len(totals), sum(totals.values()), flush=True)
 """
-QUICK = ("-o", "consumer.session.timeout.ms=6000", "-o", "connect_timeout_ms=2000")
-DEADLINE_S = 90.0
+QUICK = ("-o", "consumer.session.timeout.ms=6000")
+DEADLINE_S = 240.0
 LINES = 20_000
 
 
@@ -62,6 +66,7 @@ class Workers:
         (folder / "words.py").write_text(PROGRAM.format(name=name, folder=folder))
         self.lines(f"w{n % 50} w{n % 7} w{3 * n % 50}" for n in range(LINES))
         self.all: list[Process] = []
+        self.hold = folder / "held"
 
     def lines(self, texts: Iterable[str]) -> None:
         """Write the input."""
@@ -76,6 +81,15 @@ class Workers:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.all.append(Process(f"run{len(self.all)}", command, self.folder, environment))
         return self.all[-1]
+
+    @contextmanager
+    def counting(self, *words: str) -> Generator[tuple[Process, int]]:
+        """Start a supervisor; in the block a worker, by its process id, is at its first record."""
+        self.hold.touch()
+        run = self.run(*words)
+        wait(run, lambda: at_work(run), "a worker counts")
+        yield run, at_work(run)[0]
+        self.hold.unlink()
 
     def true_counts(self) -> Counter[str]:
         """How often each word is in the input."""
@@ -120,9 +134,8 @@ def at_work(process: Process) -> list[int]:
 
 def test_workers_go_to_the_end_though_one_is_killed(workers: Workers) -> None:
     """The file is loaded once, each word counted once, and the report sees all of it."""
-    run = workers.run("--until-end")
-    wait(run, lambda: at_work(run), "a worker counts")
-    os.kill(at_work(run)[0], signal.SIGKILL)
+    with workers.counting("--until-end") as (run, pid):
+        os.kill(pid, signal.SIGKILL)
     assert run.ended(DEADLINE_S) == 0, run.tail()
     total = workers.true_counts().total()
     assert "(killed by SIGKILL), starts again in 1 s" in run.said
@@ -136,9 +149,8 @@ def test_workers_go_to_the_end_though_one_is_killed(workers: Workers) -> None:
 
 def test_workers_are_restarted_one_by_one_and_stopped_as_one(workers: Workers) -> None:
     """SIGTERM to a worker restarts it, SIGINT to the supervisor stops all: both lose nothing."""
-    run = workers.run()
-    wait(run, lambda: at_work(run), "a worker counts")
-    os.kill(at_work(run)[0], signal.SIGTERM)
+    with workers.counting() as (run, pid):
+        os.kill(pid, signal.SIGTERM)
     wait(run, lambda: "left (SIGTERM), starts again" in run.said, "it is started again")
     run.send(signal.SIGINT)
     assert run.ended(DEADLINE_S) == 0, run.tail()
@@ -149,10 +161,9 @@ def test_workers_are_restarted_one_by_one_and_stopped_as_one(workers: Workers) -
 
 def test_a_stop_before_the_end_is_no_success(workers: Workers) -> None:
     """As in one process: 128 + the signal."""
-    run = workers.run("--until-end")
-    run.may_fail = True
-    wait(run, lambda: at_work(run), "a worker counts")
-    run.send(signal.SIGTERM)
+    with workers.counting("--until-end") as (run, _):
+        run.may_fail = True
+        run.send(signal.SIGTERM)
     code = run.ended(DEADLINE_S)
     assert (code, "stopped before the end" in run.said) == (143, True), run.tail()
 
@@ -172,10 +183,8 @@ def test_a_bad_record_stops_the_whole_with_its_reason(workers: Workers) -> None:
 
 def test_a_supervisor_that_is_killed_takes_its_workers_along(workers: Workers) -> None:
     """They notice, commit and leave; the next run has the whole state folder to itself."""
-    run = workers.run()
-    wait(run, lambda: at_work(run), "a worker counts")
-    pid = at_work(run)[0]
-    run.kill()
+    with workers.counting() as (run, pid):
+        run.kill()
     wait(run, lambda: not Path(f"/proc/{pid}").exists(), "the worker leaves")
     assert workers.run("--until-end").ended(DEADLINE_S) == 0
     workers.check_counts()
@@ -183,7 +192,8 @@ def test_a_supervisor_that_is_killed_takes_its_workers_along(workers: Workers) -
 
 def test_a_broker_that_is_not_there_is_one_line(workers: Workers) -> None:
     """No worker is started for that, and none again and again."""
-    run = workers.run(broker=f"127.0.0.1:{free_port()}")
+    quick = ("-o", "connect_timeout_ms=2000")
+    run = workers.run(*quick, broker=f"127.0.0.1:{free_port()}")
     assert run.ended(DEADLINE_S) == 7, run.tail()
     errors = [line for line in run.said.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1

@@ -58,6 +58,7 @@ def test_offsets_without_a_record_on_kafka(words: Words) -> None:
     name = words.name
     words.load(["a"])
     words.run(*ON)
+    words.client.wait_settled([f"{name}.counts"])
     marker = words.client.ends(f"{name}.counts")[0] - 1
     asked = ("trace", f"{name}.counts", "0", str(marker), "--application", name)
     assert "a transaction's marker" in words.fails(*asked, code=4)

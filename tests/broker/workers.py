@@ -18,7 +18,8 @@ from typing import Any, Final, TypedDict, TypeVar, cast
 from tests.broker.programs import Job
 from tests.kafka_jars import ROOT
 
-PATIENCE_S: Final = 45.0
+PATIENCE_S: Final = 120.0
+"""Long, as nothing is to fail for being slow on a busy machine."""
 JOB: Final = "STREAMFN_TEST_JOB"
 """The variable of the environment that tells ``tests.broker.supervised`` what it is."""
 
@@ -54,6 +55,7 @@ class Process:
         self.name = name
         self.may_fail = False
         self._said, self._warned = folder / f"{name}.out", folder / f"{name}.err"
+        self._begin = self._said.stat().st_size if self._said.exists() else 0
         with self._said.open("ab") as said, self._warned.open("ab") as warned:
             self._process = subprocess.Popen(
                 command,
@@ -97,8 +99,9 @@ class Process:
 
     @property
     def lines(self) -> list[str]:
-        """The whole lines of its output."""
-        return self._said.read_text(errors="replace").rpartition("\n")[0].splitlines()
+        """The whole lines of its output, without those of others before it under its name."""
+        own = self._said.read_bytes()[self._begin :].decode(errors="replace")
+        return own.rpartition("\n")[0].splitlines()
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
@@ -223,6 +226,11 @@ class Workers:
     def stop(self) -> None:
         """Ask all to end; each that lives must end well."""
         living = [process for process in self.all if process.code is None]
+        begun = [process for process in living if isinstance(process, Worker)]
+        self.wait(
+            lambda: all(worker.lines or worker.code is not None for worker in begun),
+            "all workers can hear",
+        )
         for process in living:
             process.send(signal.SIGCONT)
             process.send(signal.SIGTERM)

@@ -14,7 +14,7 @@ from tests.broker.feeder import Feeder
 from tests.broker.programs import Job
 from tests.broker.reader import Reader, Seen
 from tests.broker.truth import check_counts, folded
-from tests.broker.workers import Workers
+from tests.broker.workers import PATIENCE_S, Workers
 from tests.kafka_settings import Address
 
 SESSION_S: Final = 4
@@ -75,7 +75,7 @@ class World(Workers):
             if at[place := f"{topic}[{number}]"] < end and (end or at[place] >= 0)
         }
 
-    def wait_answers(self, count: int, suffix: str = "out", within_s: float = 45.0) -> None:
+    def wait_answers(self, count: int, suffix: str = "out", within_s: float = PATIENCE_S) -> None:
         """Wait until so many committed answers can be read."""
         reader = self.reader(suffix)
         self.wait(
@@ -84,18 +84,14 @@ class World(Workers):
             within_s,
         )
 
-    def wait_more(self, more: int, within_s: float = 45.0) -> None:
+    def wait_more(self, more: int, within_s: float = PATIENCE_S) -> None:
         """Wait for some further answers: the whole gets on."""
         self.wait_answers(self.reader().look() + more, within_s=within_s)
 
-    def finish(self, answers: int | None = None, within_s: float = 60.0) -> list[Seen]:
+    def finish(self, answers: int | None = None) -> list[Seen]:
         """Wait until all input is committed and answered, stop all workers; return the inputs."""
         inputs = self.seen("in")
-        self.wait(
-            lambda: not self.behind(),
-            "all input is committed",
-            within_s,
-        )
+        self.wait(lambda: not self.behind(), "all input is committed")
         self.wait_answers(len(inputs) if answers is None else answers)
         self.stop()
         return inputs

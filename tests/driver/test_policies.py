@@ -148,6 +148,39 @@ def test_what_does_not_decode_gets_the_policy_of_the_app(on_error: str) -> None:
 
 
 @pytest.mark.parametrize("generated", [True, False])
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [
+        (b"7", b"12345678", "key b'7': the key does not decode as int64: error: unpack requires"),
+        (bytes(8), b"1234567", "00': the value does not decode as int64: error: unpack requires"),
+        (None, b"1234567", "key None: the value does not decode as int64: error: unpack requires"),
+        (bytes(8), bytes(8), r"key b'\\x00.*00': ValueError: none; .* or 'dead_letter'$"),
+    ],
+)
+def test_which_part_does_not_decode(
+    key: bytes | None, value: bytes, part: str, generated: bool
+) -> None:
+    """Key or value, and as what; a value that no function has seen has the app's policy."""
+    app = sf.App("app")
+    source = app.topic("in", key=sf.INT64, value=sf.INT64)
+
+    @app.function(source, on_error="fail")
+    def keyed(value: int, context: sf.Context[int]) -> None:
+        context.key.bit_length()
+        message = "none"
+        raise ValueError(message)
+
+    world = World(app, generated=generated)
+    world.settle()
+    world.write("in", (key, value, 1))
+    with pytest.raises(StageError, match=part) as raised:
+        world.settle()
+    seen = len(value) == 8
+    assert raised.value.stage == ("keyed" if seen else "in")
+    assert str(raised.value).endswith("'dead_letter'" if seen else "'dead_letter' of the app")
+
+
+@pytest.mark.parametrize("generated", [True, False])
 @pytest.mark.parametrize("kind", ["map", "flat_map", "generator", "branch", "encode"])
 def test_a_failure_in_the_middle_undoes_all_effects(kind: str, generated: bool) -> None:
     """Whichever stage fails, those before it have changed and sent nothing."""

@@ -48,7 +48,7 @@ def started(checker: str, *arguments: str) -> "subprocess.Popen[str]":
 
 def finished(process: "subprocess.Popen[str]") -> str:
     """Return what a checker wrote; ending with 0 or 1 is its answer, all else a failure."""
-    output, complaint = process.communicate(timeout=300)
+    output, complaint = process.communicate(timeout=1200)
     assert process.returncode in (0, 1), f"{output}\n{complaint}"
     return output
 

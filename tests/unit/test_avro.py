@@ -241,6 +241,19 @@ class Nullable(msgspec.Struct):
     minutes: int
 
 
+class Tagged(msgspec.Struct, tag=True):
+    """A member of a union, by a field that says which."""
+
+    airport: str
+    minutes: int = 5
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True):
+    """Takes nothing but its own."""
+
+    airport: str
+
+
 @pytest.mark.parametrize(
     ("schema", "type_", "why"),
     [
@@ -260,6 +273,13 @@ class Nullable(msgspec.Struct):
         ),
         ({"type": "enum", "name": "E", "symbols": ["UA"]}, Carrier, "E (UA), the type Carrier"),
         ({"type": "long", "logicalType": "timestamp-millis"}, int, "timestamp-millis with a zone)"),
+        (SCHEMA, Tagged, "at type: the schema has no such field, for the tag of Tagged"),
+        (SCHEMA, Strict, "at minutes: the type has no such field, and forbids unknown ones"),
+        (
+            {"type": "fixed", "name": "Id", "size": 16, "logicalType": "uuid"},
+            UUID,
+            "the schema has fixed Id, the type uuid",
+        ),
     ],
 )
 def test_type_and_schema_must_fit(schema: dict[str, Any], type_: Any, why: str) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streamfn as sf
+from streamfn.serde import bound
 from streamfn.serde.avro_codec import PLAIN, decoder, encoder
 from streamfn.serde.avro_compatibility import conflict, unreadable
 from streamfn.serde.avro_schema import AvroSchema, schema_from
@@ -172,6 +173,16 @@ BLUE = {"type": "enum", "name": "Color", "symbols": ["RED", "BLUE"]}
             record(of("int")),
             None,
         ),
+        (
+            {**record(of("int"), name="air.S"), "aliases": ["R"]},
+            record(of("int"), name="air.R"),
+            None,
+        ),
+        (
+            {**record(of("int"), name="air.S"), "aliases": ["sea.R"]},
+            record(of("int"), name="air.R"),
+            "record S was named R",
+        ),
     ],
 )
 def test_reasons(reader: Any, writer: Any, why: str | None) -> None:
@@ -207,3 +218,40 @@ def test_what_decides_on_bytes() -> None:
     assert forms[0] == forms[1] != forms[2]
     assert schema_from(plain).same != schema_from(documented).same
     assert sf.avro(plain).form == forms[0]
+
+
+def subject_of_theirs(topic: str, is_key: bool, name: str) -> str:
+    """One that nothing is compared with."""
+    return f"{name}-theirs"
+
+
+INNER = record(of("string", "carrier"), name="Inner")
+WIDER_INNER = record(of("string", "carrier"), of("string", "gate"), name="Inner")
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "value", "other", "why"),
+    [
+        (RED, BLUE, {"x": "RED"}, {"x": "BLUE"}, "field 'x': enum Color has no symbol BLUE"),
+        ("long", ["null", "int"], {"x": 3}, {"x": None}, "field 'x': null cannot be read as long"),
+        (
+            {"type": "array", "items": WIDER_INNER},
+            {"type": "array", "items": INNER},
+            {"x": []},
+            {"x": [{"carrier": "UA"}]},
+            r"field 'x\[\].gate' \(string\) is not in it and has no default",
+        ),
+    ],
+)
+def test_a_producer_that_is_ahead(own: Any, theirs: Any, value: Any, other: Any, why: str) -> None:
+    """Only values that use what the program does not have are refused, by id and field."""
+    registry = sf.SchemaRegistry("mock://ahead")
+    writer = sf.avro(record(of(theirs)), registry=registry, subject=subject_of_theirs)
+    written, read = (
+        bound(serde, "topic", key=False)
+        for serde in (writer, sf.avro(record(of(own)), registry=registry))
+    )
+    for _ in range(2):
+        assert read.decode(written.encode(value)) == value
+        with pytest.raises(sf.SerdeError, match=rf"its schema id 1 \(R\) does not fit: {why}"):
+            read.decode(written.encode(other))

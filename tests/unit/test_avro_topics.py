@@ -12,6 +12,8 @@ import streamfn as sf
 from streamfn.graph.describe import describe, to_text
 from streamfn.graph.plan import plan
 from streamfn.record import Record
+from streamfn.results import decoded
+from streamfn.serde import bound
 from streamfn.testing import TestDriver
 
 
@@ -306,6 +308,16 @@ def test_an_outage_skips_no_record() -> None:
         with pytest.raises(sf.RegistryError, match=what):
             driver.send_raw(topic, raw, key=b"EWR")
         driver.close(commit=False)
+
+
+def test_an_outage_is_no_bad_record_for_who_looks() -> None:
+    """Who reads a topic is told that nobody answers, and not to read it with another type."""
+    registry = sf.SchemaRegistry("http://127.0.0.1:9", {"max.retries": 0})
+    serde = bound(sf.avro(Flight, registry=registry), "flights", key=False)
+    raw: Any = Record(b"k", b"\0\0\0\0\1\4UA", 0, "flights", 0, 0, ())
+    with pytest.raises(sf.RegistryError, match=r"^schema registry .*tell schema 1") as outage:
+        decoded(raw, bytes.decode, serde.decode)
+    assert outage.value.exit_code == 7
 
 
 def test_describe_names_the_schema() -> None:

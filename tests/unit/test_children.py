@@ -20,7 +20,7 @@ from streamfn.config import Config
 from streamfn.engine.status import Message, Note, Status, message_of
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 20
+DEADLINE_S = 120
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 SAYING = """
 import json, os, sys

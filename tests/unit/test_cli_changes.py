@@ -231,7 +231,7 @@ def test_a_signal_commits_and_leaves(shell: Shell, number: int) -> None:
         error = shell.fails("state", "--application", "waiting", code=7)
         assert f"in use by process {process.pid}" in error
         process.send_signal(number)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     assert Path("errors").read_text().endswith("stopped; committed up to here\n")
     assert "work-total  " in shell("state").stdout
 
@@ -247,7 +247,7 @@ def test_a_stop_before_the_end_is_no_success(shell: Shell) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
         assert process.returncode == 130
     assert "stopped before the end" in Path("errors").read_text()
 

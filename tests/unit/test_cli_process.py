@@ -37,7 +37,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
 def process(*words: str) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("start", STARTS)

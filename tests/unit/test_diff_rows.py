@@ -1,15 +1,25 @@
 """Rows put next to each other: every row in one pair, a missing one found as one."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamfn.record import TopicPartition
 from streamfn.replay.diff.orders import WINDOW_ROWS, Ordered, Unordered
 from streamfn.replay.diff.roots import ByRoot
-from streamfn.replay.diff.rows import Content, Pair, Row, align
+from streamfn.replay.diff.rows import (
+    BEGIN,
+    END,
+    MAYBE_BEGIN,
+    MAYBE_END,
+    Content,
+    Pair,
+    Row,
+    align,
+)
 from streamfn.replay.effects import Effects
 
 CONTENTS = st.builds(
@@ -148,14 +158,75 @@ def test_moved() -> None:
     assert kinds(fed(Unordered(), rows(whole), rows(other), 50)) == {"equal": 20}
 
 
+def marked(found: list[Row], unsure: int) -> list[Row]:
+    """The rows with a mark."""
+    return [row._replace(unsure=row.unsure | unsure) for row in found]
+
+
+def by_partition() -> Ordered:
+    """In order of partitions."""
+    return Ordered(lambda row: row.partition)
+
+
+WAYS: tuple[Callable[[], Ordered | Unordered], ...] = (by_partition, Unordered)
+
+
 def test_edges() -> None:
-    """What one side lacks at the begin or the end may lie outside of the recorded range."""
+    """Where nothing is known of them, they are what one side lacks at the begin and the end."""
     whole = numbered(20)
-    way = Ordered(lambda row: row.partition, edges=True)
-    pairs = fed(way, rows(whole[:15]), rows(whole[4:8] + whole[9:]), 4)
+    maybe = MAYBE_BEGIN | MAYBE_END
+    expected, actual = rows(whole[:15]), rows(whole[4:8] + whole[9:])
+    pairs = fed(by_partition(), marked(expected, maybe), marked(actual, maybe), 4)
     lacking = [(p.edge, p.expected or p.actual) for p in pairs if not p.equal]
     assert [row.offset for edge, row in lacking if not edge and row] == [8]
     assert len(lacking) == 4 + 1 + 5
+    pairs = fed(by_partition(), expected, actual, 4)
+    assert not any(pair.edge for pair in pairs)
+
+
+@pytest.mark.parametrize("step", [1, 3, 700])
+@pytest.mark.parametrize("count", [3, 600])
+def test_a_begin_in_doubt(count: int, step: int) -> None:
+    """However many rows are in doubt, the first that was made shows from where on they count."""
+    whole = numbered(1_500)
+    expected = marked(rows(whole)[:count], BEGIN) + rows(whole)[count:]
+    for first in (0, 1, count - 1, count):
+        found = fed(by_partition(), expected, rows(whole[first:]), step)
+        assert [pair.edge for pair in found if not pair.equal] == ["begin"] * first
+    other = [row._replace(value=b"other") for row in whole[1:]]
+    found = fed(by_partition(), expected, rows(other), step)
+    assert [pair.edge for pair in found[:2]] == ["begin", ""]
+    assert kinds(found)["changed"] == len(other)
+    without = whole[1:2] + whole[3:]
+    missing = [pair for pair in fed(by_partition(), expected, rows(without), step) if not pair.edge]
+    assert kinds(missing)["missing"] + kinds(missing)["extra"] >= 1
+
+
+def test_which_of_several_that_are_alike() -> None:
+    """Of rows of one content it is the one in doubt that has no other side."""
+    one, other = numbered(2)
+    expected = marked(rows([one, one]), BEGIN) + rows([one, other])
+    for way in WAYS:
+        found = fed(way(), expected, rows([one, one, other]), 2)
+        assert [pair.edge for pair in found if not pair.equal] == ["begin"]
+        found = fed(way(), expected, rows([other]), 2)
+        assert sorted(pair.edge for pair in found if not pair.equal) == ["", "begin", "begin"]
+
+
+def test_two_in_doubt_are_no_pair() -> None:
+    """What differs and may have no other side on both sides is not judged."""
+    left, right = marked(rows(numbered(1)), END), marked(rows(numbered(1, value="w{}")), END)
+    for way in WAYS:
+        found = fed(way(), left, right, 1)
+        assert [(pair.edge, pair.alone is None) for pair in found] == [("end", False)] * 2
+
+
+def test_no_row_is_in_doubt_by_itself() -> None:
+    """A row in doubt that has another side counts, and what differs from a sure one does, too."""
+    left, right = rows(numbered(1)), marked(rows(numbered(1, value="w{}")), END)
+    for way in WAYS:
+        assert kinds(fed(way(), left, right, 1)) == {"changed": 1}
+        assert kinds(fed(way(), left, marked(left, END), 1)) == {"equal": 1}
 
 
 SOURCE = TopicPartition("in", 0)

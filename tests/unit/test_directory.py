@@ -212,7 +212,7 @@ def test_a_task_of_another_process_names_it(tmp_path: Path) -> None:
             there.lock_task("count_0")
         there.lock_task("count_1").close()
         process.send_signal(signal.SIGKILL)
-        process.wait(30)
+        process.wait(120)
         there.lock_task("count_0").close()
 
 

@@ -64,6 +64,10 @@ def write_output(path: Path) -> None:
         file.effects([])
 
 
+def ignored(_: object) -> None:
+    """What is raised while something is collected is no matter here."""
+
+
 def content(path: Path) -> object:
     """What a file says; an .avro has random marks of its own."""
     return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else records_of(path)
@@ -83,11 +87,12 @@ def test_an_interrupt_at_any_moment(
     name: str, write: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing half-written stays, wherever it came."""
-    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    monkeypatch.setattr(sys, "unraisablehook", ignored)
     write(tmp_path / name)
     whole = content(tmp_path / name)
     (tmp_path / name).unlink()
     left: dict[int, list[str]] = {}
+    came = True
     for moment in range(1, MOMENTS_AT_MOST):
         came = interrupted(lambda: write(tmp_path / name), moment)
         if partial := [entry for entry in os.listdir(tmp_path) if entry != name]:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
-from streamfn.cli.interrupts import stopped
+from streamfn.cli import interrupts
+from streamfn.cli.interrupts import interruptible, stopped
 from tests.unit.cli_shell import TEXTS, Shell, open_shell
 
 
@@ -23,12 +25,24 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
         yield opened
 
 
+@pytest.fixture(autouse=True)
+def hearing() -> Iterator[None]:
+    """Have started processes hear SIGHUP, also where these tests run under ``nohup``."""
+
+    def ignored(*_: object) -> None:
+        """A handler, unlike SIG_IGN, is not handed down."""
+
+    before = signal.signal(signal.SIGHUP, ignored)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 SEND = """import os, sys, time
     if not os.path.exists("sent"):
         open("sent", "x").close()
         ours = "replay_child" in " ".join(sys.orig_argv)
         os.kill(os.getppid() if ours else os.getpid(), {number})
-        time.sleep(60)
+        time.sleep(600)
     seen[word]"""
 
 
@@ -55,13 +69,38 @@ def test_a_signal_in_the_midst(
     shell.program("old.py")
     with open("errors", "w") as errors:
         command = shell.start("replay", signalled(number), "r.jsonl", *more, errors=errors)
-        said, _ = command.communicate(timeout=60)
+        said, _ = command.communicate(timeout=300)
     lines = Path("errors").read_text().splitlines()
     assert command.returncode == code, lines
     assert lines[-1] == ("stopped; nothing was written" if "--out" in more else "stopped")
     assert not said
     assert os.listdir("temporary") == []
     assert not [name for name in os.listdir() if name.startswith("out")]
+
+
+def test_more_signals_do_not_disturb_the_tidying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who presses Ctrl-C twice gets no half of it; only what takes long can be ended once more."""
+    now_s, tidied = [100.0], list[str]()
+    monkeypatch.setattr(interrupts, "monotonic", lambda: now_s[0])
+
+    def send(number: signal.Signals) -> None:
+        os.kill(os.getpid(), number)
+
+    def work() -> None:
+        try:
+            send(signal.SIGTERM)
+            pytest.fail("the first signal ends the work")
+        finally:
+            send(signal.SIGINT)
+            tidied.append("a part")
+            now_s[0] += interrupts.TIDY_S
+            send(signal.SIGINT)
+            tidied.append("what takes too long")
+
+    with pytest.raises(typer.Exit) as raised, interruptible(lambda: "stopped"):
+        work()
+    assert tidied == ["a part"]
+    assert raised.value.exit_code == 143
 
 
 def test_the_end_is_told_from_the_file(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Topics of a log in replay order: the merge against a sort, ranges, and what is gone."""
 
+from collections.abc import Iterator
+from itertools import repeat
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -257,6 +260,22 @@ def test_all_of_a_range_is_gone() -> None:
         resolve(log, ["a"], Span(Bound(time_ms=NOW_MS - HOUR_MS)), NOW_MS)
     span = Span(Bound(offset=2), Bound(offset=4), on_gap="skip")
     assert resolve(log, ["a"], span, NOW_MS) == {"a": {0: Range(10, 10)}}
+    log.close()
+
+
+def test_what_cannot_be_read_yet_is_not_said_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that is slow, or a transaction that is open where a range begins."""
+    log = opened_log()
+    log.create_topic("a", 1, {})
+    write(log, "a", 0, range(NOW_MS - 10, NOW_MS))
+    log.delete_records(A0, 6)
+
+    def nothing(*_: object) -> Iterator[Batch]:
+        return repeat(Batch(A0, [], [], [], [], 6))
+
+    monkeypatch.setattr(log, "read", nothing)
+    with pytest.raises(LogError, match="what is left, below its end, 10, could not be read yet"):
+        resolve(log, ["a"], Span(Bound(offset=2)), NOW_MS)
     log.close()
 
 

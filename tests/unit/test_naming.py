@@ -7,6 +7,7 @@
 import functools
 import operator
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -66,6 +67,15 @@ def test_touched(fn: Callable[..., Any], name: str) -> None:
     """A named function is its name, a lambda what it touches."""
     assert touched(fn) == name
     assert is_valid(name)
+
+
+def test_slices_of_later_pythons() -> None:
+    """From 3.14 on a slice of constants is a constant itself; the name is that of before."""
+    plain = (lambda text: text[2:5]).__code__
+    made = (lambda text: text["part"]).__code__
+    constants = tuple(slice(2, 5, None) if each == "part" else each for each in made.co_consts)
+    later = FunctionType(made.replace(co_consts=constants), {}, "<lambda>")
+    assert touched(later) == touched(FunctionType(plain, {}, "<lambda>")) == "2-5"
 
 
 def test_layout_of_the_source_does_not_matter() -> None:

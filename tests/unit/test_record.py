@@ -198,7 +198,7 @@ def test_state_is_copied_with_its_positions(world: World) -> None:
     for _, value, _ in orders(40):
         expected[value.split()[0]] = expected.get(value.split()[0], 0) + len(value)
     with world.log() as (log, planned):
-        copier = Copier(log, planned, ["spend-total"], ManualClock(), list(outputs_of(planned)))
+        copier = Copier(log, planned, ["spend-total"], ManualClock())
         boundary = copier.copy()
         found = totals_of(boundary)
         assert {key: total for (_, key), total in found.items()} == expected

@@ -91,6 +91,29 @@ def test_passes_over_some_topics(path: Path) -> None:
     assert records_of(path, ()) == []
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (b'"offset":4', b'"offset":9', r"line 9: a\[0\] offset 9 is outside its range"),
+        (b'"topic":"a","partition":1', b'"topic":"b","partition":1', "does not say what the file"),
+        (b'"records":7', b'"records":8', "does not say what the file holds; got 8 records"),
+    ],
+)
+def test_wrong_in_a_pass_over_some_topics(
+    old: bytes, new: bytes, text: str, tmp_path: Path
+) -> None:
+    """Rows of other topics are left out and counted: places and the end are told as ever."""
+    path = tmp_path / "day.jsonl"
+    write(path, SOME_ROWS)
+    data = b""
+    for line in path.read_bytes().replace(old, new).splitlines(keepends=True):
+        is_check = line.startswith(b'{"check"')
+        data += b'{"check":"%08x"}\n' % zlib.crc32(data) if is_check else line
+    path.write_bytes(data)
+    with pytest.raises(RecordingError, match=text):
+        records_of(path, {"a"})
+
+
 def test_two_passes_at_once(path: Path) -> None:
     """A pass does not disturb another."""
     write(path, SOME_ROWS, few=1)

@@ -172,7 +172,7 @@ NAMED = '{"streamfn_recording": 1, "topics": [{"name": "u", "partitions": 1, "ra
         (['{"store": "s", "key": "k", "value": null}'], "line 2: is an entry without key or value"),
         (['{"store": "s", "value": 1}'], "line 2: is an entry without key or value"),
         (['{"store": "s", "key": 1, "value": 1, "offset": 5}'], "is an entry with an offset"),
-        ([f'{LINE}, "key": {"[" * 5000}{"]" * 5000}}}'], "line 2"),
+        ([f'{LINE}, "key": {"[" * 50_000}{"]" * 50_000}}}'], "line 2"),
     ],
 )
 def test_mistakes(lines: list[str], text: str, tmp_path: Path) -> None:

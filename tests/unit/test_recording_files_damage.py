@@ -144,6 +144,17 @@ def test_the_place_is_named(tmp_path: Path) -> None:
     assert ", block " in read_changed(".avro", bytes(data)).error
 
 
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+def test_the_place_in_compressed_bytes_is_named(suffix: str) -> None:
+    """What cannot be unpacked has no line: it lies before a byte of the file."""
+    data = bytearray(sealed(suffix))
+    cut = read_changed(suffix, bytes(data[:-3])).error
+    assert f", before byte {len(data) - 3:,} of {len(data) - 3:,}: is cut short" in cut
+    data[len(data) // 2] ^= 1
+    damaged = read_changed(suffix, bytes(data)).error
+    assert f", before byte {len(data):,} of {len(data):,}: is damaged" in damaged
+
+
 def resealed(path: Path, change: Callable[[list[bytes]], None]) -> str:
     """The error of a .jsonl of a wrong program that computes right checksums."""
     lines = [

@@ -62,6 +62,27 @@ def test_summary_and_shown_rows(shell: Shell) -> None:
     assert "from recording 'r.jsonl'" in said.stderr
 
 
+def test_what_waits_in_an_operator_is_no_rows(shell: Shell) -> None:
+    """A buffer holds nothing for people; it is not said to be empty for that."""
+    Path("waits.py").write_text(
+        """
+from datetime import timedelta
+import streamfn as sf
+app = sf.App("words")
+lines = app.topic("lines", key=str, value=str, partitions=2)
+pairs = app.topic("pairs", key=str, value=str)
+read = app.stream(lines)
+near = sf.JoinWindow(timedelta(days=9))
+read.join(read, lambda one, other: one + other, near, name="near").to(pairs)
+"""
+    )
+    said = shell("replay", "waits.py", "r.jsonl", "--out", "o.jsonl").stdout
+    assert re.search(r"^near-left +store +-$", said, re.MULTILINE), said
+    assert any(line.get("store") == "near-left" for line in lines_of("o.jsonl"))
+    error = shell.fails("replay", "waits.py", "r.jsonl", "--show", "near-left", code=4)
+    assert "--show 'near-left': the store holds what waits in its operator, no rows" in error
+
+
 def test_log_is_left_as_it_is(shell: Shell) -> None:
     """Topics, positions and state are those from before."""
     before = shell("topics", "list", "--json").stdout, shell("state", "count-total").stdout

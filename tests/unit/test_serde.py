@@ -224,6 +224,7 @@ class Plain:
         (topic_serde, dict[int | str, int], "cannot be JSON"),
         (key_serde, dict[int, int], "cannot be a key"),
         (state_serde, defaultdict[str, int | str], "no value for a missing key"),
+        (state_serde, list[msgspec.Raw], "kept in a store; it has a msgspec.Raw"),
     ],
 )
 def test_types_that_cannot_be_carried_are_refused_at_once(make: Any, type_: Any, text: str) -> None:

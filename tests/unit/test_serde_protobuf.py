@@ -132,8 +132,14 @@ def test_names() -> None:
 
 def test_what_does_not_decode_is_named() -> None:
     """Broken bytes and missing required fields say of which class."""
-    with pytest.raises(SerdeError, match=r"decode as protobuf.Flight.; .*schema registry"):
+    with pytest.raises(SerdeError, match=r"decode as protobuf.Flight.; .*read the topic with the"):
         topic_serde(Flight).decode(b"\xff\xff")
+    with pytest.raises(SerdeError, match=r"Confluent's wire format, with schema id 261 of a regis"):
+        topic_serde(Flight).decode(b"\0\0\0\1\5\0" + Flight(carrier="UA").SerializeToString())
+    with pytest.raises(
+        SerdeError, match=r"Confluent's wire format, with schema id 7 of a registry"
+    ):
+        topic_serde(Flight).decode(b"\0\0\0\0\7\0")
     with pytest.raises(SerdeError, match="required fields are missing: 'id'"):
         topic_serde(Needy).decode(b"")
     with pytest.raises(SerdeError, match="missing required fields: id"):

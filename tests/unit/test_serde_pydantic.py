@@ -4,7 +4,7 @@ import math
 import subprocess
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import (
     AliasChoices,
+    AliasPath,
     BaseModel,
     ConfigDict,
     Field,
+    RootModel,
     SecretStr,
     computed_field,
     field_serializer,
@@ -206,8 +208,17 @@ def test_models_that_would_lose_fields_are_refused() -> None:
         model_config = ConfigDict(arbitrary_types_allowed=True)
         x: Unknown
 
+    class Deep(BaseModel):
+        x: int = Field(validation_alias=AliasPath("a", "b"))
+
+    class TwoWays(BaseModel):
+        model_config = ConfigDict(ser_json_bytes="base64")
+        x: bytes
+
     for model, said in (
         (TwoNames, "field 'x' is written as 'a'; it is read as 'b', 'c'"),
+        (Deep, "field 'x' is written as 'x'; it is read as what stands inside another field"),
+        (TwoWays, "writes bytes as 'base64' and reads them as 'utf8'"),
         (Hidden, "field 'word' is secret"),
         (Excluded, "field 'x' is excluded and has no default"),
         (Anything, "Cannot generate a JsonSchema"),
@@ -215,6 +226,45 @@ def test_models_that_would_lose_fields_are_refused() -> None:
         for refuse in (topic_serde, state_serde, fingerprint):
             with pytest.raises(SerdeError, match=said):
                 refuse(model)
+
+
+def test_bytes_that_are_no_text() -> None:
+    """JSON has none: the model says how they are written, or the cure is told."""
+
+    class Plain(BaseModel):
+        x: bytes
+        names: set[str] = set()
+
+    class Coded(BaseModel):
+        model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+        x: bytes
+
+    for serde in (topic_serde(Plain), key_serde(Plain)):
+        assert serde.decode(serde.encode(Plain(x=b"text"))) == Plain(x=b"text")
+        with pytest.raises(SerdeError, match=r"encode as json.Plain.; .*ser_json_bytes='base64'"):
+            serde.encode(Plain(x=b"\xff"))
+    coded = topic_serde(Coded)
+    assert coded.decode(coded.encode(Coded(x=b"\xff"))) == Coded(x=b"\xff")
+    assert state_serde(Plain).decode(state_serde(Plain).encode(Plain(x=b"\xff"))).x == b"\xff"
+
+
+def test_unions_of_models() -> None:
+    """They go in a model of their own, and the error says so."""
+
+    class Cat(BaseModel):
+        kind: Literal["cat"] = "cat"
+
+    class Dog(BaseModel):
+        kind: Literal["dog"] = "dog"
+
+    class Pet(RootModel[Annotated[Cat | Dog, Field(discriminator="kind")]]):
+        """Either."""
+
+    for make in (topic_serde, key_serde, state_serde):
+        serde = make(Pet)
+        assert serde.decode(serde.encode(Pet(Dog()))) == Pet(Dog())
+        with pytest.raises(SerdeError, match=r"wrap a union of pydantic models in one .Ro"):
+            make(Cat | Dog)
 
 
 def test_a_secret_with_a_serializer_is_carried() -> None:

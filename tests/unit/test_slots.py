@@ -46,7 +46,7 @@ def run_worker(root: Path, *flags: str) -> None:
         assert process.stdout.readline() == b"ready\n"
         if "kill" in flags:
             process.send_signal(signal.SIGKILL)
-        process.wait(30)
+        process.wait(120)
 
 
 def there(root: Path) -> StateDirectory:

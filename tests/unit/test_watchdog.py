@@ -4,7 +4,6 @@ import faulthandler
 import io
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ HANGING = """
 import io, sys, time
 from streamfn.engine.watchdog import Watchdog
 file = io.FileIO(sys.argv[1], "w")
-watchdog = Watchdog(400, file)
+watchdog = Watchdog(2000, file)
 def hang_here():
     time.sleep(60)
 for _ in range(int(sys.argv[2])):
@@ -36,17 +35,15 @@ def run(path: Path, beats: int, then: str) -> "subprocess.CompletedProcess[str]"
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[2],
-        timeout=20,
+        timeout=55,
         check=False,
     )
 
 
 def test_a_loop_that_hangs_is_ended_with_its_stacks(tmp_path: Path) -> None:
     """The process exits with 1 and the file says where it hung."""
-    started_s = time.monotonic()
     ended = run(tmp_path / "crash", 1, "hang")
     assert ended.returncode == 1
-    assert time.monotonic() - started_s < 15
     text = (tmp_path / "crash").read_text()
     assert "Timeout" in text
     assert "hang_here" in text
@@ -54,7 +51,7 @@ def test_a_loop_that_hangs_is_ended_with_its_stacks(tmp_path: Path) -> None:
 
 def test_a_loop_that_beats_lives_longer_than_the_time_out(tmp_path: Path) -> None:
     """Each beat moves the moment away; after ``stop`` nothing is armed and nothing written."""
-    ended = run(tmp_path / "crash", 70, "stop")
+    ended = run(tmp_path / "crash", 250, "stop")
     assert (ended.returncode, ended.stdout) == (0, "alive\n")
     assert (tmp_path / "crash").read_text() == ""
 

@@ -1,6 +1,7 @@
 """A supervisor over real worker processes; one on the embedded log, which needs no broker."""
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -18,7 +19,7 @@ from streamfn.engine.status import Note
 from streamfn.engine.supervisor import Supervisor
 from tests.unit.cli_shell import ROOT, TEXTS, Shell, open_shell
 
-DEADLINE_S = 30
+DEADLINE_S = 120
 
 
 @pytest.fixture
@@ -134,8 +135,8 @@ def test_a_killed_worker_starts_again_and_one_that_is_asked_leaves(shell: Shell)
 def test_a_worker_whose_loop_is_stopped_is_killed(shell: Shell) -> None:
     """A process that is stopped by a signal is silent, and its own watchdog is, too."""
     shell.lines(TEXTS)
-    with supervised(shell.program(), silence_s=2.0) as world:
+    with supervised(shell.program(), silence_s=4.0) as world:
         world.until(lambda: world.supervisor.counts["records"] == 9)
         os.kill(world.pid(), signal.SIGSTOP)
         world.until(lambda: world.supervisor.workers[0].restarts == 1)
-        assert "was silent for 2 s and is killed" in world.said("warning")[0]
+        assert re.search(r"was silent for \d+ s and is killed", world.said("warning")[0])

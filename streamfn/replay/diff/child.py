@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from select import select
 from types import TracebackType
-from typing import Final
+from typing import IO, Final
 
 import msgspec
 
@@ -146,22 +147,26 @@ class Child:
         self._unread = Unread()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
         # Its state is in here: a process that is terminated does not tidy up.
-        self._folder = tempfile.TemporaryDirectory(prefix="streamfn-version-")
-        reading, writing = os.pipe()
+        folder = tempfile.TemporaryDirectory(prefix="streamfn-version-")
+        self.fd, writing = os.pipe()
+        started: list[subprocess.Popen[bytes]] = []
+        # Registered before there is a process: Ctrl-C may come before whoever closes us has us.
+        self._give_back = weakref.finalize(self, _end, self.fd, self._errors, folder, started)
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", MODULE],
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors,
-                pass_fds=(writing,), start_new_session=True, env=_environment(seed, self._folder.name),
-                cwd=version.folder,
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-P", "-m", MODULE],
+                    stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors,
+                    pass_fds=(writing,), start_new_session=True,
+                    env=_environment(seed, folder.name), cwd=version.folder,
+                )
             )  # fmt: skip
         except OSError:
-            os.close(reading)
             self._give_back()
             raise
         finally:
             os.close(writing)
-        self.fd = reading
+        (self._process,) = started
         job = msgspec.structs.replace(
             job, target=version.target, paths=version.paths, frames_fd=writing
         )
@@ -211,23 +216,32 @@ class Child:
 
     def close(self) -> None:
         """End the process if it still runs, and give everything back."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it may have ended before it read its job
-            self._process.stdin.close()
-        os.close(self.fd)
-        if not self._closed:
-            self._process.terminate()
-        try:
-            self._process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if self._closed:  # it has said all, and may take its time to end
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(PATIENCE_S)
         self._give_back()
 
-    def _give_back(self) -> None:
-        """Close what it said, and remove its temporary files."""
-        self._errors.close()
-        self._folder.cleanup()
+
+def _end(
+    fd: int,
+    errors: IO[bytes],
+    folder: tempfile.TemporaryDirectory[str],
+    started: Sequence[subprocess.Popen[bytes]],
+) -> None:
+    """End a process, if it was started and still runs, and give all back that it had."""
+    os.close(fd)
+    for process in started:
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it may have ended before it read its job
+            process.stdin.close()
+        process.terminate()
+        try:
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    errors.close()
+    folder.cleanup()
 
 
 class Children:

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 from streamfn.errors import ConfigError, InternalError
 from streamfn.replay.diff.child import Child, Children, Job, readable
 from streamfn.replay.diff.code import Version
+from streamfn.replay.diff.edges import has_edges
 from streamfn.replay.diff.frames import (
     Ended,
     Entries,
@@ -133,11 +134,9 @@ def with_run(
     """Replay a version and read what the real run wrote beside it, by the same serdes."""
     with Children([Child(this, job, SEEDS[0])]) as (child,):
         hello = _hello(child)
-        topics = _compared(hello.graph, outputs)
-        run = AgainstRun(
-            hello.graph, options, topics, fed=hello.reads, edges=_has_edges(outputs), mask=mask
-        )
-        chunks = _readable(outputs.chunks(set(topics)), serdes)
+        run = AgainstRun(hello.graph, options, outputs.header, fed=hello.reads, mask=mask)
+        _check_compared(run, outputs)
+        chunks = _readable(outputs.chunks(run.topics), serdes)
         end: Ended | None = None
         for frame in child.frames():
             match frame:
@@ -164,10 +163,9 @@ def with_run(
     if outputs.header.note == CUT_BY_TIME:
         comparison.notices.append(
             "the records were cut by time: inputs at the first of that time or later, outputs by "
-            "their own times; where inputs are out of order, some outputs lack their input, and "
-            "some inputs their output"
+            "their own times"
         )
-    if _has_edges(outputs) and hello.graph.stores and not outputs.header.stores:
+    if has_edges(outputs.header) and hello.graph.stores and not outputs.header.stores:
         comparison.notices.append(
             "the records begin in the middle of the run and stores begin empty: stages with state "
             f"({', '.join(_with_state(hello.graph))}) and those behind them differ for that alone "
@@ -185,29 +183,16 @@ def _readable(chunks: Iterable[Chunk], serdes: Translations) -> Iterator[Chunk]:
         yield [translated_batch(batch, serdes) for batch in chunk]
 
 
-def _compared(graph: Graph, outputs: Inputs) -> list[str]:
-    """The recorded topics that the program writes, or that the one that was recorded wrote."""
-    written = {*graph.topics, graph.dead_letters}
-    found = [
-        topic.name
-        for topic in outputs.header.topics
-        if topic.name in written or topic.role in ("output", "dead_letters")
-    ]
-    if not found:
+def _check_compared(run: AgainstRun, outputs: Inputs) -> None:
+    """Refuse a recording without anything that the program writes.
+
+    Raises:
+        ConfigError: with what is in it.
+    """
+    if not run.topics:
         message = (
             f"nothing that the program writes is in {outputs.place}; got "
             f"{', '.join(topic.name for topic in outputs.header.topics) or 'no topics'}; record "
             "with --app and its outputs, or compare versions: --against"
         )
         raise ConfigError(message)
-    return sorted(found)
-
-
-def _has_edges(outputs: Inputs) -> bool:
-    """Tell whether the recording begins in the middle of the run."""
-    return outputs.header.note == CUT_BY_TIME or any(
-        kept.start > 0
-        for topic in outputs.header.topics
-        if topic.role in ("input", "repartition")
-        for kept in topic.ranges.values()
-    )

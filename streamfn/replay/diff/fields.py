@@ -76,6 +76,8 @@ class Pattern:
             raise ConfigError(message)
         self.text, self._scope = text, scope
         one = re.escape(general(path)).replace(r"\*", ".*")
+        if path.startswith("*."):  # wherever it is: also where nothing is around it
+            one = one.replace(r".*\.", r"(?:.*\.)?", 1)
         self._matches = re.compile(rf"{one}(?:[.\[].*)?").fullmatch
 
     def holds(self, path: str, scopes: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from streamfn.replay.diff.blame import Suspect
 from streamfn.replay.diff.fields import Rules
-from streamfn.replay.diff.rows import Root
+from streamfn.replay.diff.rows import Edge, Root
 from streamfn.replay.taps import PREFIX as TAP
 
 Kind: TypeAlias = Literal["changed", "missing", "extra", "reordered", "raised"]
@@ -66,6 +66,24 @@ class Group:
         return written or sum(self.places.values())
 
 
+class NotJudged(NamedTuple):
+    """Rows at an edge of the recording of which it cannot be known whether they differ."""
+
+    topic: str
+    edge: Edge
+    expected: int
+    """So many are on this side only."""
+    actual: int
+
+    def __str__(self) -> str:
+        sides = [
+            f"{count:,} of {side}"
+            for count, side in ((self.expected, "the real run"), (self.actual, "the replay"))
+            if count
+        ]
+        return f"{' and '.join(sides)} at the {self.edge} of {self.topic}"
+
+
 @dataclass
 class Comparison:
     """What came of it."""
@@ -83,6 +101,8 @@ class Comparison:
     equal: int = 0
     suspect: Suspect | None = None
     notices: list[str] = dataclasses.field(default_factory=list[str])
+    not_judged: list[NotJudged] = dataclasses.field(default_factory=list[NotJudged])
+    """What is neither equal nor different, as it lies at an edge; not among ``records``."""
 
     @property
     def exit_code(self) -> int:

@@ -8,9 +8,24 @@ memory holds what does not match, not what does, and of that no more than a boun
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from difflib import SequenceMatcher
-from typing import Final
+from itertools import islice, takewhile
+from typing import Final, TypeAlias
 
-from streamfn.replay.diff.rows import Content, Pair, Row, Rows, align
+from streamfn.replay.diff.rows import (
+    ANY_EDGE,
+    AT_EDGE,
+    BEGIN,
+    MAYBE_BEGIN,
+    MAYBE_END,
+    Content,
+    Edge,
+    Pair,
+    Row,
+    Rows,
+    align,
+)
+
+Contents: TypeAlias = dict[tuple[Hashable, Content], list[Edge]]
 
 WINDOW_ROWS: Final = 512
 EDGE_ROWS_MAX: Final = 10_000
@@ -24,6 +39,7 @@ class Sequences:
         self._window = window
         self._expected: deque[Row] = deque()
         self._actual: deque[Row] = deque()
+        self._begun = False
 
     @property
     def empty(self) -> bool:
@@ -35,6 +51,11 @@ class Sequences:
         left, right = self._expected, self._actual
         left.extend(expected)
         right.extend(actual)
+        if not self._begun:
+            zone = self._doubtful()
+            if zone == len(left) or zone > len(right):
+                return
+            yield from self._begin(zone)
         while True:
             while left and right and left[0].content == right[0].content:
                 yield Pair(left.popleft(), right.popleft())
@@ -42,8 +63,29 @@ class Sequences:
                 return
             yield from self._pair_window()
 
+    def _doubtful(self) -> int:
+        """How many of the first recorded rows may be of inputs before the recorded ones."""
+        return sum(1 for _ in takewhile(lambda row: row.unsure & BEGIN, self._expected))
+
+    def _begin(self, zone: int) -> Iterator[Pair]:
+        """Let go of the first rows of which nothing was made: of inputs before the recorded ones.
+
+        What was made is what the recorded ones made, from the first of them on, so the rows that
+        are left are its begin. If they differ they still have keys and times in common.
+        """
+        self._begun = True
+        rows, made = list(islice(self._expected, zone)), list(islice(self._actual, zone))
+        at = _first_place(list(map(_content, rows)), list(map(_content, made)))
+        if at == zone:
+            at = _first_place(list(map(_key_and_time, rows)), list(map(_key_and_time, made)))
+        for row in rows[:at]:
+            self._expected.popleft()
+            yield Pair(row, None)
+
     def finish(self) -> Iterator[Pair]:
         """Pair what is left, when no more rows come."""
+        if not self._begun:
+            yield from self._begin(self._doubtful())
         while len(self._expected) >= self._window and len(self._actual) >= self._window:
             yield from self.add((), ())
         yield from align(tuple(self._expected), tuple(self._actual))
@@ -82,12 +124,35 @@ class Sequences:
         return at, to
 
 
+class Spare:
+    """Rows that may have no other side and were paired all the same, by what is in them.
+
+    Where a content is there once too often on one side, it is not known which of its rows is the
+    one without: then it is the one that may be.
+    """
+
+    def __init__(self) -> None:
+        self._found: tuple[Contents, Contents] = {}, {}
+
+    def told(self, part: Hashable, pair: Pair) -> Pair:
+        """Take a pair; return it, of a row alone with an edge if another is as good as this one."""
+        row = pair.alone
+        if row is not None:
+            if row.unsure & AT_EDGE:
+                return pair
+            waiting = self._found[pair.expected is None].get((part, row.content))
+            return pair._replace(edge=waiting.pop()) if waiting else pair
+        for found, one in zip(self._found, pair[:2], strict=True):
+            if one is not None and one.unsure & AT_EDGE and pair.equal:
+                found.setdefault((part, one.content), []).append(one.edge)
+        return pair
+
+
 class Ordered:
     """Rows of one topic, in order within each part: a partition, a key, or what else tells."""
 
-    def __init__(self, part_of: Callable[[Row], Hashable], *, edges: bool = False) -> None:
-        """``edges``: the rows that were recorded may begin or end elsewhere than those made."""
-        self._part_of, self._edges = part_of, edges
+    def __init__(self, part_of: Callable[[Row], Hashable]) -> None:
+        self._part_of, self._spare = part_of, Spare()
         self._parts: dict[Hashable, Sequences] = {}
         self._begun: set[Hashable] = set()
         self._held: dict[Hashable, list[Pair]] = {}
@@ -107,7 +172,7 @@ class Ordered:
         for name, part in self._parts.items():
             yield from self._edged(name, part.finish())
         for held in self._held.values():
-            yield from (pair._replace(edge=True) for pair in held)
+            yield from (pair._replace(edge=_edge(pair)) for pair in held)
         self._parts.clear()
         self._held.clear()
 
@@ -118,21 +183,33 @@ class Ordered:
         return parts
 
     def _edged(self, name: Hashable, pairs: Iterable[Pair]) -> Iterator[Pair]:
-        """Mark what one side lacks before the first and behind the last row that both have."""
+        """Tell which of the rows that one side lacks cannot be judged.
+
+        Where nothing is known of an edge, those are what one side lacks before the first and
+        behind the last row that both have.
+        """
         for pair in pairs:
-            if not self._edges:
-                yield pair
-            elif pair.expected is not None and pair.actual is not None:
-                self._begun.add(name)
-                yield from self._held.pop(name, ())
-                yield pair
-            elif name not in self._begun:
-                yield pair._replace(edge=True)
-            else:
+            left, right = pair.expected, pair.actual
+            if left is not None and right is not None:
+                if left.unsure or right.unsure:
+                    self._begun.add(name)
+                    self._spare.told(name, pair)
+                    yield from self._held.pop(name, ())
+                    yield from pair.judged()
+                else:
+                    yield pair
+                continue
+            row = left or right
+            assert row is not None
+            if row.unsure & AT_EDGE or (row.unsure & MAYBE_BEGIN and name not in self._begun):
+                yield pair._replace(edge=row.edge)
+            elif row.unsure & MAYBE_END:
                 held = self._held.setdefault(name, [])
                 held.append(pair)
                 if len(held) > EDGE_ROWS_MAX:
                     yield from self._held.pop(name)
+            else:
+                yield self._spare.told(name, pair)
 
 
 class Unordered:
@@ -141,6 +218,7 @@ class Unordered:
     def __init__(self) -> None:
         self._sides: tuple[dict[Content, deque[Row]], dict[Content, deque[Row]]] = ({}, {})
         self._held = [0, 0]
+        self._spare = Spare()
 
     def add(self, expected: Rows, actual: Rows) -> Iterator[Pair]:
         """Take rows of both sides; yield what can be paired already."""
@@ -156,7 +234,8 @@ class Unordered:
                 self._held[1 - side] -= 1
                 if not waiting:
                     del other[row.content]
-                yield Pair(row, found) if side == 0 else Pair(found, row)
+                pair = Pair(row, found) if side == 0 else Pair(found, row)
+                yield self._spare.told("", pair) if row.unsure or found.unsure else pair
         if min(self._held) > UNMATCHED_ROWS_MAX:
             yield from self._give_up()
 
@@ -170,14 +249,45 @@ class Unordered:
         parts = defaultdict(lambda: ([], []))
         for side, held in enumerate(self._sides):
             for content, rows in held.items():
-                parts[content.key][side].extend(rows)
+                for row in rows:
+                    alone = Pair(row, None) if side == 0 else Pair(None, row)
+                    told = self._spare.told("", alone)
+                    if told.edge:
+                        yield told
+                    else:
+                        parts[content.key][side].append(row)
             held.clear()
         self._held = [0, 0]
         for key in sorted(parts, key=repr):
             both = Sequences()
             left, right = (sorted(rows, key=_time) for rows in parts[key])
             for pair in (*both.add(left, right), *both.finish()):
-                yield pair._replace(moved=False)
+                if pair.alone is None:
+                    yield from pair._replace(moved=False).judged(ANY_EDGE)
+                else:
+                    yield pair._replace(edge=_edge(pair))
+
+
+def _first_place(rows: list[Hashable], made: list[Hashable]) -> int:
+    """From where on rows are what was made, to the end of either; their number if from nowhere."""
+    for place in range(len(rows) if made else 0):
+        both = min(len(rows) - place, len(made))
+        if rows[place] == made[0] and rows[place : place + both] == made[:both]:
+            return place
+    return len(rows)
+
+
+def _edge(pair: Pair) -> Edge:
+    row = pair.alone
+    return "" if row is None else row.edge
+
+
+def _content(row: Row) -> Hashable:
+    return row.content
+
+
+def _key_and_time(row: Row) -> Hashable:
+    return row.content.key, row.content.timestamp_ms
 
 
 def _time(row: Row) -> tuple[int, int, int]:

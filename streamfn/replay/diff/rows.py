@@ -7,12 +7,23 @@ that one side lacks costs one pair, however many follow it.
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from difflib import SequenceMatcher
-from typing import NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from streamfn.record import Headers, TopicPartition
 from streamfn.replay.effects import Effects
 
 Root: TypeAlias = tuple[TopicPartition, int]
+Edge: TypeAlias = Literal["", "begin", "end", "begin or end"]
+
+BEGIN: Final = 1
+"""Of a row: it may be of an input before the recorded ones, seen from where it stands."""
+END: Final = 2
+"""It may be of an input behind them; or, of a replay's, the real run had not come to its input."""
+MAYBE_BEGIN: Final = 4
+"""Nothing is known of the begin: only what follows may tell."""
+MAYBE_END: Final = 8
+AT_EDGE: Final = BEGIN | END
+ANY_EDGE: Final = AT_EDGE | MAYBE_BEGIN | MAYBE_END
 
 
 class Content(NamedTuple):
@@ -35,6 +46,14 @@ class Row(NamedTuple):
     root: Root | None = None
     stage: str = ""
     """Who made it, where that is known."""
+    unsure: int = 0
+    """Why it may have no other side, although nothing differs: see ``BEGIN`` and the others."""
+
+    @property
+    def edge(self) -> Edge:
+        """At which edge it may have no other side."""
+        begin, end = self.unsure & (BEGIN | MAYBE_BEGIN), self.unsure & (END | MAYBE_END)
+        return "begin or end" if begin and end else "begin" if begin else "end" if end else ""
 
 
 class Pair(NamedTuple):
@@ -44,8 +63,8 @@ class Pair(NamedTuple):
     actual: Row | None
     moved: bool = False
     """Both are the same, but stand elsewhere among their neighbours."""
-    edge: bool = False
-    """What one side lacks may lie outside of the range that was recorded."""
+    edge: Edge = ""
+    """It cannot be judged: what one side lacks may lie outside of what was recorded, there."""
 
     @property
     def equal(self) -> bool:
@@ -56,6 +75,34 @@ class Pair(NamedTuple):
             and self.actual is not None
             and self.expected.content == self.actual.content
         )
+
+    @property
+    def alone(self) -> Row | None:
+        """The row, if only one side has it."""
+        if self.expected is None or self.actual is None:
+            return self.expected or self.actual
+        return None
+
+    def judged(self, unsure: int = AT_EDGE) -> "Iterator[Pair]":
+        """Yield it as far as it can be judged, where these marks say that rows are in doubt.
+
+        Two rows that may both have no other side, and differ, are no pair, nor is one of those with
+        a row of another key or time; and nothing is known of their order.
+        """
+        left, right = self.expected, self.actual
+        if left is None or right is None or self.equal:
+            yield self
+            return
+        doubts = left.unsure & unsure, right.unsure & unsure
+        if not any(doubts):
+            yield self
+        elif self.moved:
+            yield self._replace(edge=left.edge or right.edge)
+        elif all(doubts) or _key_and_time(left) != _key_and_time(right):
+            yield Pair(left, None, edge=left.edge if doubts[0] else "")
+            yield Pair(None, right, edge=right.edge if doubts[1] else "")
+        else:
+            yield self
 
 
 Rows: TypeAlias = Sequence[Row]
@@ -161,11 +208,6 @@ def _in_order(pairs: list[Pair], expected: Rows, actual: Rows) -> list[Pair]:
 
     rank = {id(row): at for at, row in enumerate(expected)}
     return sorted(pairs, key=lambda pair: (*stands(pair), rank.get(id(pair.expected), -1)))
-
-
-def rows_of(effects: Effects, headers: Callable[[Headers], Headers]) -> Iterator[Row]:
-    """Yield effects as rows; ``headers`` leaves out those that are not compared."""
-    return (row_of(effects, at, headers) for at in range(len(effects)))
 
 
 def row_of(effects: Effects, at: int, headers: Callable[[Headers], Headers]) -> Row:

@@ -5,51 +5,81 @@ known (protocol §6): in order where one task read one input, else by key. Invar
 order is reported as one only where the order could be known.
 """
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable
 
-from streamfn.record import Batch
-from streamfn.replay.diff.blame import followed, suspect
+from streamfn.replay.diff.blame import Upstream, followed, suspect
+from streamfn.replay.diff.edges import Edges
 from streamfn.replay.diff.graph import Graph
 from streamfn.replay.diff.kinds import Comparison, Group, Options
 from streamfn.replay.diff.orders import Ordered, Unordered
-from streamfn.replay.diff.rows import Content, Pair, Row, rows_of
-from streamfn.replay.diff.tally import Mask, Tally, compared_headers
+from streamfn.replay.diff.rows import Pair, Row
+from streamfn.replay.diff.tally import Mask, Tally
 from streamfn.replay.effects import Effects, Raised
-from streamfn.replay.recording import Chunk
+from streamfn.replay.recording import Chunk, Header
 
 
 class AgainstRun:
     """A replay and the rows that the real run wrote."""
 
     def __init__(
-        self, graph: Graph, options: Options, recorded: Iterable[str], *,
-        fed: Iterable[str] = (), edges: bool = False, mask: Mask | None = None,
+        self, graph: Graph, options: Options, header: Header, *,
+        fed: Iterable[str] = (), mask: Mask | None = None,
     ) -> None:  # fmt: skip
-        """``recorded`` topics are compared; the order of ``fed`` ones was that of the real run."""
+        """Topics of the recording are compared; the order of ``fed`` ones was the real run's."""
         self.graph = graph
         self.tally = Tally(graph, options, mask)
         self._fed = set(fed)
-        self._topics = {topic: self._way(topic, edges=edges) for topic in recorded}
+        self._topics = {topic: self._way(topic) for topic in compared_topics(graph, header)}
+        self._edges = Edges(
+            header, self._inputs(), self._fed, graph.dead_letters, self._steady()
+        )  # fmt: skip
         self._waiting: dict[str, tuple[list[Row], list[Row]]] = {}
         self.rows = [0, 0]
         """How many rows of each side have come."""
 
-    def _way(self, topic: str, *, edges: bool) -> Ordered | Unordered:
+    @property
+    def topics(self) -> set[str]:
+        """The topics that are compared."""
+        return set(self._topics)
+
+    def _inputs(self) -> dict[str, tuple[str, ...]]:
+        """What the rows of each topic are made of; where several stages write, of anything."""
+        every = tuple(stage.reads for stage in self.graph.stages if stage.reads)
+        names = {*self.graph.topics, *self._topics}
+        written = {name: self.graph.topics.get(name) for name in names}
+        return {
+            name: every if found is None or found.mixed else found.inputs
+            for name, found in written.items()
+        }
+
+    def _steady(self) -> list[str]:
+        """The topics whose rows are written as their inputs are read: nothing keeps them back."""
+        upstream = Upstream(self.graph)
+        keeping = {stage.name for stage in self.graph.stages if stage.remembers}
+        return [
+            topic
+            for topic in self.graph.topics
+            if not any(
+                keeping & {name, *upstream.of.get(name, ())} for name in self.graph.writers(topic)
+            )
+        ]
+
+    def _way(self, topic: str) -> Ordered | Unordered:
         """How the rows of a topic are paired."""
         written = self.graph.topics.get(topic)
         if topic == self.graph.dead_letters:
-            return Ordered(_origin, edges=edges)
+            return Ordered(_origin)
         if written is None or written.mixed:
             return Unordered()
         internal = {name for name, other in self.graph.topics.items() if other.internal}
         known = not (set(written.inputs) & internal) - self._fed
-        return Ordered(_partition if written.ordered and known else _key, edges=edges)
+        return Ordered(_partition if written.ordered and known else _key)
 
     def expected(self, chunk: Chunk) -> None:
         """Take rows that the real run wrote."""
         for batch in chunk:
             if batch.source.topic in self._topics:
-                rows = [row for row in _recorded(batch) if not _of_feed(row)]
+                rows = [row for row in self._edges.recorded(batch) if not _of_feed(row)]
                 self._into(batch.source.topic)[0].extend(rows)
                 self.rows[0] += len(batch)
 
@@ -57,7 +87,7 @@ class AgainstRun:
         """Take what a chunk of inputs has made."""
         for effects in found:
             if effects.topic in self._topics:
-                self._into(effects.topic)[1].extend(rows_of(effects, compared_headers))
+                self._into(effects.topic)[1].extend(self._edges.made(effects))
                 self.rows[1] += len(effects)
 
     def raised(self, raised: Raised) -> None:
@@ -92,12 +122,24 @@ class AgainstRun:
         comparison.records, comparison.equal = self.tally.records, self.tally.equal
         seen = [name for topic in self._topics for name in self.graph.writers(topic)]
         comparison.suspect = suspect(comparison.blamed, seen, self.graph)
-        if self.tally.edges:
-            comparison.notices.append(
-                f"{self.tally.edges:,} rows at the begin or end of the recorded range have no "
-                "other side and were left out"
-            )
+        comparison.not_judged = self.tally.not_judged
+        comparison.notices += self._of_edges()
         comparison.notices += self._orders(comparison.groups)
+
+    def _of_edges(self) -> Iterable[str]:
+        """Say what was left out, and what cannot be judged."""
+        sides = zip(self._edges.left_out, ("the real run", "the replay"), strict=True)
+        gone = [f"{count:,} rows of {side}" for count, side in sides if count]
+        if gone:
+            yield (
+                f"{' and '.join(gone)} are left out: they are of inputs, or times, that were not "
+                "recorded, or that the real run had not come to"
+            )
+        if self.tally.not_judged:
+            yield (
+                f"not judged: {', '.join(map(str, self.tally.not_judged))}; whether they are of "
+                "recorded inputs cannot be known"
+            )
 
     def _orders(self, groups: list[Group]) -> Iterable[str]:
         """Say where a difference may be one of order only."""
@@ -135,14 +177,16 @@ def _origin(row: Row) -> Hashable:
     return tuple(told.get(f"streamfn.{name}") for name in ("stage", "topic", "partition"))
 
 
-def _recorded(batch: Batch) -> Iterator[Row]:
-    """The rows of a topic as the real run wrote them."""
-    for at, key in enumerate(batch.keys):
-        headers = compared_headers(batch.headers[at]) if batch.headers else ()
-        content = Content(key, batch.values[at], batch.timestamps[at], headers)
-        yield Row(content, batch.source.partition, batch.offsets[at])
-
-
 def _of_feed(row: Row) -> bool:
     """Tell whether a row is a dead letter of a file that was loaded: a replay loads none."""
     return any(name == "streamfn.feed" for name, _ in row.content.headers)
+
+
+def compared_topics(graph: Graph, header: Header) -> list[str]:
+    """The recorded topics that the program writes, or that the one that was recorded wrote."""
+    written = {*graph.topics, graph.dead_letters}
+    return sorted(
+        topic.name
+        for topic in header.topics
+        if topic.name in written or topic.role in ("output", "dead_letters")
+    )

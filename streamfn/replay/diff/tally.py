@@ -5,6 +5,7 @@ Pairs come from ``rows``; what differs in them goes, with the stage that made th
 fields once in a group; an example is only made if its group still takes one.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
@@ -19,36 +20,21 @@ from streamfn.replay.diff.fields import (
     FieldDifference,
     differences,
     general,
-    header_field,
     read_json,
     read_state,
     same,
 )
 from streamfn.replay.diff.graph import Graph, readers
-from streamfn.replay.diff.kinds import KINDS, STATE, Example, Group, Kind, Options
-from streamfn.replay.diff.rows import Pair, Row
+from streamfn.replay.diff.headers import header_differences
+from streamfn.replay.diff.kinds import KINDS, STATE, Example, Group, Kind, NotJudged, Options
+from streamfn.replay.diff.rows import Edge, Pair, Row
 from streamfn.replay.effects import Raised
 from streamfn.replay.taps import PREFIX as TAP
 
-NOT_COMPARED: Final = frozenset({"streamfn.provenance", "streamfn.root", "streamfn.failed_at_ms"})
-"""Headers that tell of the run, not of the record."""
-INTERNAL_ENDING: Final = b"-repartition"
 OTHER_FIELDS: Final = "(other fields)"
 FIELDS_MAX: Final = 100
 """Of one stage; a map with many keys has that many fields."""
 ERROR: Final = "<error>"
-
-
-def compared_headers(headers: Headers) -> Headers:
-    """Leave out what tells of the run; also the offsets in repartition topics: each run's own."""
-    internal = any(
-        name == "streamfn.topic" and value.endswith(INTERNAL_ENDING) for name, value in headers
-    )
-    return tuple(
-        header
-        for header in headers
-        if header[0] not in NOT_COMPARED and not (internal and header[0] == "streamfn.offset")
-    )
 
 
 @dataclass
@@ -86,6 +72,8 @@ class Found(NamedTuple):
     place: str
     timestamp_ms: int
     example: Callable[[], Example]
+    of_topic: bool = False
+    """It is let pass in a topic in which it ends: worth telling only if others follow from it."""
 
 
 class Tally:
@@ -93,27 +81,58 @@ class Tally:
 
     def __init__(self, graph: Graph, options: Options, mask: Mask | None = None) -> None:
         self.graph, self.options = graph, options
-        self.records = self.equal = self.edges = 0
+        self.records = self._equal = 0
+        self._passed: Counter[str] = Counter()
+        """By stage: rows that differ in nothing but what is let pass in its topic."""
+        self._told_all_the_same: set[str] = set()
+        self._not_judged: Counter[tuple[str, Edge, bool]] = Counter()
         self._mask = mask or Mask()
         self._upstream = Upstream(graph)
         self._readers = readers()
-        self._groups: dict[tuple[str, str, str, str], Group] = {}
+        self._leads_to = self._ways(graph)
+        self._groups: dict[tuple[str, str, str, str, bool], Group] = {}
         self._fields: dict[str, set[str]] = {}
+
+    def _ways(self, graph: Graph) -> dict[str, tuple[str, ...]]:
+        """The topics that what a stage hands on may end in."""
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for stage in graph.stages:
+            for name in (stage.name, *self._upstream.of[stage.name]):
+                found[name].update(topic for topic in stage.writes if not topic.startswith(TAP))
+        return {name: tuple(sorted(topics)) for name, topics in found.items()}
+
+    @property
+    def equal(self) -> int:
+        """How many records are the same, by the groups that were told last."""
+        told = self._told_all_the_same
+        return self._equal + sum(n for stage, n in self._passed.items() if stage not in told)
+
+    @property
+    def not_judged(self) -> list[NotJudged]:
+        """What could not be judged, by topic and edge."""
+        found = self._not_judged
+        names = sorted({name[:2] for name in found})
+        return [
+            NotJudged(topic, edge, found[topic, edge, False], found[topic, edge, True])
+            for topic, edge in names
+        ]
 
     def same(self, rows: int) -> None:
         """Count rows that are the same on both sides."""
         self.records += rows
-        self.equal += rows
+        self._equal += rows
 
     # rows
     def compare(self, topic: str, pair: Pair) -> list[Found]:
         """Return the differences of a pair, and count it."""
         if pair.edge:
-            self.edges += 1
+            self._not_judged[topic, pair.edge, pair.expected is None] += 1
             return []
         found = self._of(topic, pair)
         self.records += 1
-        self.equal += not found
+        if found and all(one.of_topic for one in found):
+            self._passed[found[0].stage] += 1
+        self._equal += not found
         return found
 
     def _of(self, topic: str, pair: Pair) -> list[Found]:
@@ -126,8 +145,16 @@ class Tally:
             return self._alone(topic, stage, row, "extra" if pair.expected is None else "missing")
         if pair.moved:
             return self._moved(topic, stage, pair.expected, pair.actual)
-        found = self._fields_of(topic, stage, pair.expected, pair.actual)
-        return [self._changed(topic, stage, pair.actual, one) for one in found]
+        sides, scopes = (pair.expected, pair.actual), (stage, topic)
+        found = list(self._fields_of(topic, *sides, scopes))
+        ends = self._leads_to.get(stage, ()) if topic.startswith(TAP) else ()
+        if not found or not ends:
+            return [self._changed(topic, stage, pair.actual, one) for one in found]
+        left = {one.path for one in self._fields_of(topic, *sides, scopes + ends)}
+        return [
+            self._changed(topic, stage, pair.actual, one)._replace(of_topic=one.path not in left)
+            for one in found
+        ]
 
     def _alone(self, topic: str, stage: str, row: Row, kind: Kind) -> list[Found]:
         """A row without another side; a dead letter tells that its stage has raised."""
@@ -161,17 +188,17 @@ class Tally:
         return Found(stage, path, "changed", topic, row.content.timestamp_ms, example)
 
     def _fields_of(
-        self, topic: str, stage: str, expected: Row, actual: Row
+        self, topic: str, expected: Row, actual: Row, scopes: tuple[str, ...]
     ) -> Iterator[FieldDifference]:
         """Yield what differs between two rows: key, time, headers, value."""
-        left, right, scopes = expected.content, actual.content, (stage, topic)
+        left, right = expected.content, actual.content
         keys = self._key(topic, left.key), self._key(topic, right.key)
         outside = [
             FieldDifference(KEY, *keys),
             FieldDifference(TIMESTAMP, left.timestamp_ms, right.timestamp_ms),
         ]
         if left.headers != right.headers:
-            outside += _header_differences(left.headers, right.headers)
+            outside += header_differences(left.headers, right.headers)
         for found in outside:
             if not same(found.expected, found.actual) and self._counts(topic, found.path, scopes):
                 yield found
@@ -219,7 +246,7 @@ class Tally:
             else self._mask.hides_row(place, kind)
         )
         if (said[0] == said[1] and kind == "changed") or hidden:
-            self.equal += 1
+            self._equal += 1
             return []
         key = None if raised.key is None else self._readers["text"](raised.key)
         example = Example(place, raised.source.partition, key, -1, raised.root, path, *said)
@@ -249,7 +276,7 @@ class Tally:
                             field=self._bounded(stage, general(one.path))
                         )
                     )
-        self.equal += not found
+        self._equal += not found
         return found
 
     # how it is shown
@@ -276,7 +303,7 @@ class Tally:
     # groups
     def add(self, found: Found, follows: str) -> None:
         """Put a difference into its group."""
-        name = (found.stage, found.field, found.kind, follows)
+        name = (found.stage, found.field, found.kind, follows, found.of_topic)
         group = self._groups.get(name)
         if group is None:
             group = self._groups[name] = Group(found.stage, found.field, found.kind, follows)
@@ -298,12 +325,23 @@ class Tally:
         ``followed``: stages that turned out to follow others.
         """
         found: dict[tuple[str, str, str, str], Group] = {}
-        for group in self._groups.values():
+        for group in self._worth_telling():
             late = (followed or {}).get(group.follows or group.stage, "")
             follows = group.follows if late in ("", group.stage) else late
             name = (group.stage, group.field, group.kind, follows)
             found[name] = _joined(found.get(name), group, follows, self.options.examples)
         return sorted(found.values(), key=self._place)
+
+    def _worth_telling(self) -> list[Group]:
+        """All groups, but for what is let pass in a topic if nothing else follows from it."""
+        firm = [group for name, group in self._groups.items() if not name[-1]]
+        follow, differ = {group.follows for group in firm}, {group.stage for group in firm}
+        self._told_all_the_same = follow - differ
+        return [
+            group
+            for name, group in self._groups.items()
+            if not name[-1] or group.stage in self._told_all_the_same
+        ]
 
     def _place(self, group: Group) -> tuple[Any, ...]:
         index = self._upstream.index(group.stage)
@@ -340,16 +378,3 @@ def _of_entry(
 ) -> Found:  # fmt: skip
     example = Example(place, partition, key, -1, None, path, expected, actual)
     return Found(stage, path, kind, place, -1, lambda: example)
-
-
-def _header_differences(expected: Headers, actual: Headers) -> Iterator[FieldDifference]:
-    """Yield the headers that differ, by name; of several of one name, all together."""
-    for name in dict.fromkeys(name for name, _ in (*expected, *actual)):
-        sides = [
-            tuple(value for own, value in headers if own == name) for headers in (expected, actual)
-        ]
-        if sides[0] != sides[1]:
-            shown = [
-                b", ".join(side).decode(errors="replace") if side else ABSENT for side in sides
-            ]
-            yield FieldDifference(header_field(name), *shown)

@@ -13,10 +13,11 @@ from streamfn.graph.stores import decode_entry, entry_serde
 from streamfn.graph.topology import PLAIN_KINDS
 from streamfn.replay.diff.blame import Blame
 from streamfn.replay.diff.graph import Graph, as_json, merged
+from streamfn.replay.diff.headers import compared_headers
 from streamfn.replay.diff.kinds import STATE, Comparison, Group, Options
 from streamfn.replay.diff.roots import ByRoot
 from streamfn.replay.diff.rows import Pair, Root
-from streamfn.replay.diff.tally import Found, Mask, Tally, compared_headers
+from streamfn.replay.diff.tally import Found, Mask, Tally
 from streamfn.replay.effects import Effects, Raised
 from streamfn.replay.replay import Replayed
 from streamfn.replay.taps import PREFIX as TAP

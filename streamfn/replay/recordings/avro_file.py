@@ -63,8 +63,8 @@ class AvroFile:
             wrong = "cannot be read to its end"
             raise self._fail(wrong=wrong, got=error.strerror or str(error), cure=AGAIN) from error
 
-    def parts(self) -> Generator[Part]:
-        """Read what stands behind the header: a pass of its own."""
+    def parts(self, topics: object = None) -> Generator[Part]:
+        """Read what stands behind the header, whatever is wanted of it: a pass of its own."""
         with self._opened() as container:
             yield from self._sealed(container) if self.header.sealed else self._free(container)
             self.bytes_done = container.done

@@ -4,7 +4,7 @@ They are JSON: the first line of a .jsonl, an entry of the metadata of an .avro.
 that ``read_header`` returns is consistent, and of a version that this streamfn reads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final, TypeAlias
 
@@ -73,6 +73,11 @@ class End(msgspec.Struct, forbid_unknown_fields=True):
     entries: int
     records: int
     topics: dict[str, dict[int, int]]
+
+    def of(self, topics: Container[str] | None) -> "End":
+        """Leave out what it says of other topics."""
+        said = {name: n for name, n in self.topics.items() if topics is None or name in topics}
+        return End(self.entries, self.records, said)
 
 
 class _Mark(msgspec.Struct):

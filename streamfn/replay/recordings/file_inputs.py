@@ -55,8 +55,11 @@ class Format(Protocol):
     bytes_done: int
     """How far the present pass has come."""
 
-    def parts(self) -> Generator[Part]:
-        """Read what stands behind the header: a pass of its own."""
+    def parts(self, topics: Container[str] | None = None) -> Generator[Part]:
+        """Read what stands behind the header: a pass of its own.
+
+        Rows of other topics than these may be left out, and are counted then.
+        """
         ...
 
     def total(self) -> int | None:
@@ -113,15 +116,15 @@ class FileInputs:
     def _order(self) -> ReplayOrder:
         return ReplayOrder(self._fail, self._ranges)
 
-    def _parts(self, order: ReplayOrder) -> Generator[Part]:
+    def _parts(self, order: ReplayOrder, topics: Container[str] | None = None) -> Generator[Part]:
         """Read the parts in their places; at the end compare how many there were."""
         entries = 0
-        parts = self._file.parts()
+        parts = self._file.parts(topics)
         self._passes.append(parts)
         with closing(parts):
             for part in parts:
                 if isinstance(part, Closing):
-                    self._check_end(part, end_of(order, entries))
+                    self._check_end(part, end_of(order, entries), topics)
                 elif isinstance(part, Entries):
                     if order.records:
                         wrong = "has an entry of a store behind records"
@@ -136,8 +139,9 @@ class FileInputs:
             )
         self._passes.remove(parts)
 
-    def _check_end(self, part: Closing, found: End) -> None:
-        if part.end != found:
+    def _check_end(self, part: Closing, found: End, topics: Container[str] | None) -> None:
+        """Compare how many records there are, and of each partition that was looked at."""
+        if part.end.of(topics) != found.of(topics):
             wrong = "does not say what the file holds"
             got = f"{part.end.records} records and {part.end.entries} entries there, "
             got += f"{found.records} and {found.entries} in the file"
@@ -163,7 +167,7 @@ class FileInputs:
     def chunks(self, topics: Container[str] | None = None) -> Iterator[Chunk]:
         """Yield the records, or those of some topics, in order; each call is a pass of its own."""
         order = self._order()
-        with closing(self._parts(order)) as parts:
+        with closing(self._parts(order, topics)) as parts:
             for part in parts:
                 if isinstance(part, Rows):
                     chunk = order.chunk(part, topics)

@@ -1,11 +1,12 @@
 """Reads .jsonl recordings, plain or compressed.
 
 Bytes come from ``connectors.file_streams`` and go to ``file_inputs`` as parts. Invariant: of a
-sealed file nothing is decoded before its checksum is found right; every error names the line.
+sealed file nothing is decoded before its checksum is found right; every error names the line, or
+the byte of what cannot be unpacked.
 """
 
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -66,11 +67,11 @@ class JsonlFile:
         with self._opened() as stream:
             self.header = self._read_header(stream)
 
-    def parts(self) -> Generator[Part]:
-        """Read what stands behind the header: a pass of its own."""
+    def parts(self, topics: Container[str] | None = None) -> Generator[Part]:
+        """Read what stands behind the header, of some topics if it is sealed: a pass of its own."""
         with self._opened() as stream:
             if self.header.sealed:
-                yield from self._sealed(stream)
+                yield from self._sealed(stream, topics)
             else:
                 stream.inside.readline()
                 yield from free_parts(self._free_lines(stream), self.header, self._fail)
@@ -85,7 +86,8 @@ class JsonlFile:
         except READ_ERRORS as error:
             cut = isinstance(error, EOFError)
             wrong = CUT if cut else "is damaged, or is not what its name says"
-            raise self._fail(wrong=wrong, got=text_of_error(error), cure=AGAIN) from error
+            where, got = _place(stream), text_of_error(error)
+            raise self._fail(where=where, wrong=wrong, got=got, cure=AGAIN) from error
         finally:
             if stream is not None:
                 stream.close()
@@ -110,7 +112,7 @@ class JsonlFile:
         self.bytes_done = stream.raw.tell()
         return data
 
-    def _sealed(self, stream: Stream) -> Iterator[Part]:
+    def _sealed(self, stream: Stream, topics: Container[str] | None) -> Iterator[Part]:
         sections = self._sections(stream)
         sections.take()  # the header: known, and part of all checksums to come
         sections.passed(1)
@@ -127,7 +129,7 @@ class JsonlFile:
             else:
                 lines: list[RecordLine] = self._decode(body, line, RECORDS)
                 sections.passed(len(lines))
-                yield _rows(lines, where)
+                yield _rows(lines, line, topics)
         raise sections.cut()
 
     def _expect_nothing(self, sections: Sections) -> None:
@@ -191,21 +193,36 @@ class JsonlFile:
             return None  # a pass over the file says what is wrong
 
 
+def _place(stream: Stream | None) -> str:
+    """Say up to where a file was read: what cannot be unpacked has no lines."""
+    if stream is None or stream.plain:
+        return ""
+    return f"before byte {stream.raw.tell():,} of {stream.size:,}"
+
+
 def _line(first: int, index: int) -> str:
     return f"line {first + index}"
 
 
-def _rows(lines: list[RecordLine], where: Callable[[int], str]) -> Rows:
+def _rows(lines: list[RecordLine], first: int, topics: Container[str] | None) -> Rows:
+    """Make columns of the lines of some topics; the others are only counted."""
+    numbers: Sequence[int] = range(len(lines))
+    kept = lines
+    if topics is not None:
+        numbers = [number for number, line in enumerate(lines) if line.topic in topics]
+        kept = [lines[number] for number in numbers]
     return Rows(
-        [(line.topic, line.partition) for line in lines],
-        [line.offset for line in lines],
-        [line.timestamp_ms for line in lines],
-        [line.key for line in lines],
-        [line.value for line in lines],
-        [line.headers for line in lines],
-        where=where,
+        [(line.topic, line.partition) for line in kept],
+        [line.offset for line in kept],
+        [line.timestamp_ms for line in kept],
+        [line.key for line in kept],
+        [line.value for line in kept],
+        [line.headers for line in kept],
+        where=lambda index: _line(first, numbers[index]),
         to_bytes=columns_of,
         to_headers=headers_of,
+        numbers=numbers,
+        left_out=len(lines) - len(kept),
     )
 
 

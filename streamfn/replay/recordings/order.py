@@ -8,8 +8,8 @@ this is checked over whole columns, row by row only to name the row that is wron
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, islice, pairwise
-from operator import lt
+from itertools import accumulate, compress, count, islice, pairwise
+from operator import eq, gt, lt, ne
 from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
 from streamfn.errors import RecordingError
@@ -51,6 +51,10 @@ class Rows:
     to_bytes: Callable[[Iterable[Any]], list[bytes | None]] = list
     """Of a column of keys or values."""
     to_headers: Callable[[Iterable[Any]], list[Headers]] = list
+    numbers: Sequence[int] | None = None
+    """Which rows of all these are, if some were left out."""
+    left_out: int = 0
+    """How many rows were left out, as nobody had asked for their topics."""
 
     def __len__(self) -> int:
         return len(self.places)
@@ -86,20 +90,20 @@ class ReplayOrder:
         self._check_order(rows)
         for (place, indexes), known in zip(groups, ranges, strict=True):
             self._check_offsets(rows, place, indexes, known)
-        self.records += len(rows)
+        self.records += len(rows) + rows.left_out
         return groups
 
     def _check_order(self, rows: Rows) -> None:
         """Marks are the highest timestamps so far, over all partitions.
 
         In replay order that is the mark of each row's own partition too: a row with a lower
-        timestamp therefore follows one of its own partition. Marks, then places must ascend.
+        timestamp therefore follows one of its own partition. Of equal marks, places must ascend.
         """
         marks = list(accumulate(rows.timestamps, max, initial=self._mark))
         places = [self._last, *rows.places]
-        order = list(zip(marks, places, strict=True))
-        late = marks[1:] != list(rows.timestamps)
-        if order != sorted(order) or (late and _stray(rows.timestamps, marks, places) is not None):
+        back = map(gt, places, rows.places)
+        swapped = any(compress(back, map(eq, marks, islice(marks, 1, None))))
+        if swapped or _stray(rows.timestamps, marks, places) is not None:
             self._name_disorder(rows, marks, places)
         self._mark, self._last = marks[-1], places[-1]
 
@@ -155,8 +159,7 @@ class ReplayOrder:
 
 def _stray(timestamps: Sequence[int], marks: list[int], places: list[Place]) -> int | None:
     """Find the first row below its mark that does not follow one of its own partition."""
-    rows = enumerate(zip(timestamps, marks[1:], strict=True))
-    late = (index for index, (timestamp, mark) in rows if timestamp != mark)
+    late = compress(count(), map(ne, timestamps, islice(marks, 1, None)))
     return next((index for index in late if places[index] != places[index + 1]), None)
 
 
@@ -180,16 +183,17 @@ def _groups(places: list[Place]) -> list[tuple[Place, Sequence[int]]]:
 
 def _batch(rows: Rows, place: Place, indexes: Sequence[int], rank: int) -> Batch:
     """Put the rows of one partition together."""
+    numbers = range(len(rows)) if rows.numbers is None else rows.numbers
     if len(indexes) == len(rows):
         keys, values, headers = rows.keys, rows.values, rows.headers
         offsets, timestamps = list(rows.offsets), list(rows.timestamps)
-        ranks: Sequence[int] = range(rank, rank + len(rows))
+        ranks = [rank + number for number in numbers]
     else:
         keys, values, headers, offsets, timestamps = (
             [column[index] for index in indexes]
             for column in (rows.keys, rows.values, rows.headers, rows.offsets, rows.timestamps)
         )
-        ranks = [rank + index for index in indexes]
+        ranks = [rank + numbers[index] for index in indexes]
     whole = range(offsets[0], offsets[-1] + 1)
     return Batch(
         source=TopicPartition(*place),
