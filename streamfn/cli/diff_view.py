@@ -145,7 +145,9 @@ def _examples(groups: "Iterable[Group]", console: "Console") -> None:
 def _place(example: "Example") -> str:
     """Where an example stands: its key, its time, and the input record that it goes back to."""
     key = "no key" if example.key is None else f"key {compact(plain(example.key))}"
-    where = f"{example.place.removeprefix('stage:')}[{example.partition}]"
+    where = example.place.removeprefix("stage:")
+    if example.partition >= 0:
+        where += f"[{example.partition}]"
     parts = [key, where]
     if example.timestamp_ms >= 0:
         parts.insert(1, time_text(example.timestamp_ms).replace(".000Z", "Z"))

@@ -14,7 +14,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator
 from types import CodeType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 NAME_LENGTH_MAX: Final = 200
 TOPIC_LENGTH_MAX: Final = 249
@@ -61,8 +61,9 @@ def _words(code: CodeType) -> Iterator[object]:
     for instruction in dis.get_instructions(code):
         value = instruction.argval
         if isinstance(value, slice):  # a constant from Python 3.14 on
-            parts: tuple[Any, ...] = (value.start, value.stop, value.step)
-            yield from (part for part in parts if type(part) in (str, int, float))
+            whole = cast("slice[object, object, object]", value)
+            bounds = (whole.start, whole.stop, whole.step)
+            yield from (bound for bound in bounds if type(bound) in (str, int, float))
         elif isinstance(value, CodeType):
             (comprehensions if value.co_name in _COMPREHENSIONS else inner).append(value)
         elif instruction.opname == "GET_ITER" and comprehensions:

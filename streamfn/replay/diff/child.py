@@ -22,6 +22,7 @@ from typing import IO, Final
 
 import msgspec
 
+from streamfn.engine.failure import policy_of
 from streamfn.errors import StreamfnError
 from streamfn.graph.plan import Plan, plan
 from streamfn.graph.topology import Function, OnError, Topology
@@ -81,10 +82,11 @@ class VersionError(StreamfnError):
 # the child's side
 def work(job: Job, topology: Topology, inputs: Inputs, send: Callable[[bytes], None]) -> None:
     """Replay a program and send all that comes of it."""
+    policies = policies_of(topology)
     topology = failures_told(topology) if job.taps else topology
     planned = planned_for(topology, inputs, taps=job.taps)
     fed = fed_topics(planned, inputs, end_to_end=job.end_to_end, repartitions=job.repartitions)
-    send(written(Hello(graph_of(planned), sorted(fed))))
+    send(written(Hello(graph_of(planned), sorted(fed), policies)))
     outlet = Outlet(send, translations(planned) if job.translated else {})
     with replay(
         topology, inputs, outlet,
@@ -115,6 +117,11 @@ def failures_told(topology: Topology) -> Topology:
     }
     policy = replace(topology.policy, on_error="dead_letter")
     return replace(topology, nodes=nodes, policy=policy)
+
+
+def policies_of(topology: Topology) -> dict[str, str]:
+    """Return what each stage does with a record that fails."""
+    return {name: policy_of(topology, name).on_error or "" for name in topology.nodes}
 
 
 def _told(node: Function, otherwise: OnError | None) -> OnError | None:

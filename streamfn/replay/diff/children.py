@@ -60,8 +60,10 @@ def two(
     """Replay two versions side by side."""
     sides = zip((expected, actual), SEEDS, strict=True)
     with Children([Child(version, job, seed) for version, seed in sides]) as children:
-        graphs = [_hello(child).graph for child in children]
+        hellos = [_hello(child) for child in children]
+        graphs = [hello.graph for hello in hellos]
         versions = Versions(graphs[0], graphs[1], options, mask)
+        versions.policies(*(hello.policies for hello in hellos))
         ends = _replays(children, versions, tell, doing)
         if job.state:
             versions.states(*(_state_rows(child) for child in children))

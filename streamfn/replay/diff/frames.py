@@ -48,6 +48,8 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     graph: Graph
     reads: list[str]
     """The topics that it reads from the recording."""
+    policies: dict[str, str] = {}
+    """What each stage does with a record that fails; here all become dead letters."""
 
 
 class Made(msgspec.Struct, frozen=True, tag=True):

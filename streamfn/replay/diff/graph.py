@@ -69,6 +69,11 @@ class Graph(msgspec.Struct, frozen=True):
         makers = {name for topic in taps for name in self.writers(topic)}
         return tuple(stage.name for stage in self.stages if stage.name in makers)
 
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """The taps of sources that read times from values: they tell the order of a replay."""
+        return tuple(f"{TAP}{s.name}" for s in self.stages if s.reads and s.name in self.seen)
+
     def writers(self, topic: str) -> tuple[str, ...]:
         """The stages that made what is in a topic, as far as the program says."""
         found = tuple(stage.name for stage in self.stages if topic in stage.writes)

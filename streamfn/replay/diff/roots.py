@@ -6,11 +6,12 @@ only looked at one by one where columns differ.
 
 from bisect import bisect_right
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from streamfn.record import Headers
 from streamfn.replay.diff.rows import Pair, Row, align, row_of
-from streamfn.replay.effects import Effects
+from streamfn.replay.effects import Effects, Root
 
 
 class ByRoot:
@@ -24,6 +25,26 @@ class ByRoot:
     def add(self, side: int, effects: Effects) -> None:
         """Take what one side (0 expected, 1 actual) has made; the ranks never go back."""
         self._sides[side].append(effects)
+
+    def orders(self, rank: int | None) -> tuple[dict[int, Root], dict[int, Root]]:
+        """Which input records have which ranks up to one, on both sides."""
+        left, right = (
+            {
+                at: root
+                for block in blocks
+                for at, root in zip(block.ranks, block.roots, strict=True)
+                if rank is None or at <= rank
+            }
+            for blocks in self._sides
+        )
+        return left, right
+
+    def ranked(self, side: int, rank_of: Callable[[Root, int], int]) -> None:
+        """Give the rows of one side other ranks."""
+        self._sides[side][:] = [
+            replace(block, ranks=list(map(rank_of, block.roots, block.ranks)))
+            for block in self._sides[side]
+        ]
 
     def held(self, side: int) -> int:
         """How many rows of one side are not paired yet."""

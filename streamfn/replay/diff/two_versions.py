@@ -5,7 +5,8 @@ blame into the tally. Invariant: what is not compared yet is what one side is ah
 and no more.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -14,7 +15,7 @@ from streamfn.graph.topology import PLAIN_KINDS
 from streamfn.replay.diff.blame import Blame
 from streamfn.replay.diff.graph import Graph, as_json, merged
 from streamfn.replay.diff.headers import compared_headers
-from streamfn.replay.diff.kinds import STATE, Comparison, Group, Options
+from streamfn.replay.diff.kinds import STATE, Comparison, Example, Group, Options
 from streamfn.replay.diff.roots import ByRoot
 from streamfn.replay.diff.rows import Pair, Root
 from streamfn.replay.diff.tally import Found, Mask, Tally
@@ -24,6 +25,10 @@ from streamfn.replay.taps import PREFIX as TAP
 
 AT_END: Final = 2**62
 """The rank of what has none: it comes last."""
+NOT_EXPECTED: Final = 2**61
+"""From here on are ranks of rows whose input record has made nothing on the other side."""
+POLICY: Final = "on_error"
+"""The field in which a stage differs that does something else with records that fail."""
 
 
 class StateRow(NamedTuple):
@@ -81,10 +86,25 @@ class Versions:
         self._told: set[str] = set()
         """Stages that differ of themselves, and not only by failing."""
         self.notices = list(_new_and_gone(expected, actual))
+        self._timed = {*expected.timed, *actual.timed}
+        self._apart = False
+        """The two read their inputs in different orders, as they give them other times."""
+        self._policies: dict[str, tuple[str, str]] = {}
+        self._letters: tuple[Counter[str], Counter[str]] = Counter(), Counter()
+
+    def policies(self, expected: Mapping[str, str], actual: Mapping[str, str]) -> None:
+        """Take what the stages of both do with records that fail, where that is not the same."""
+        self._policies = {
+            stage: (policy, actual[stage])
+            for stage, policy in expected.items()
+            if actual.get(stage, policy) != policy
+        }
 
     def effects(self, side: int, found: list[Effects]) -> None:
         """Take what a chunk of inputs has made on one side (0 expected, 1 actual)."""
         for effects in found:
+            if effects.topic == self.graph.dead_letters and self._policies:
+                self._letters[side].update(effects.stages)
             if effects.topic not in self._one_sided and len(effects):
                 topic = self._topics.get(effects.topic)
                 if topic is None:
@@ -108,6 +128,11 @@ class Versions:
     def settle(self, *, whole: bool = False) -> None:
         """Compare all that is there on both sides."""
         limit = None if whole else min(side.rank for side in self._sides)
+        self._apart = self._apart or self._in_other_order(limit)
+        if self._apart:
+            if not whole:
+                return
+            self._rank_by_root()
         pairs: list[tuple[str, Pair]] = []
         for topic, rows in sorted(self._topics.items()):
             same, different = rows.settle(limit)
@@ -127,6 +152,19 @@ class Versions:
                     self._failed[row.root] = one.stage, _undone(pair.expected is None)
                 found.append((row.rank, row.root, one))
         self._assign(found)
+
+    def _in_other_order(self, limit: int | None) -> bool:
+        """Tell whether the inputs up to a rank are not the same on both sides."""
+        orders = (self._topics[tap].orders(limit) for tap in self._timed & self._topics.keys())
+        return any(left != right for left, right in orders)
+
+    def _rank_by_root(self) -> None:
+        """Give the actual rows the ranks that their input records have among the expected."""
+        ranks: dict[Root, int] = {}
+        for rows in self._topics.values():
+            ranks.update((root, rank) for rank, root in rows.orders(None)[0].items())
+        for rows in self._topics.values():
+            rows.ranked(1, lambda root, rank: ranks.get(root, NOT_EXPECTED + rank))
 
     def _failures(
         self, ranks: dict[Root | None, int], *, whole: bool
@@ -197,9 +235,22 @@ class Versions:
 
     def finish(self, comparison: Comparison) -> None:
         """Put what was found into a comparison."""
-        comparison.groups = self._groups()
-        comparison.records, comparison.equal = self.tally.records, self.tally.equal
+        others = list(self._other_policies())
+        comparison.groups = [*others, *self._groups()]
+        comparison.records = self.tally.records
+        comparison.equal = self.tally.equal - sum(group.count for group in others)
         comparison.notices += self.notices
+
+    def _other_policies(self) -> Iterator[Group]:
+        """Yield the stages that treat records otherwise that fail on both sides."""
+        left, right = self._letters
+        place = self.graph.dead_letters
+        for stage, policies in self._policies.items():
+            count = min(left[stage], right[stage])
+            if count:
+                example = Example(place, -1, None, -1, None, POLICY, *policies)
+                places = Counter({place: count})
+                yield Group(stage, POLICY, "changed", places=places, examples=[example])
 
     def _groups(self) -> list[Group]:
         """All groups, now that all is known."""
