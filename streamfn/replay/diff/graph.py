@@ -37,6 +37,8 @@ class Stage(msgspec.Struct, frozen=True):
     remembers: bool = False
     passes: bool = False
     """It only hands on what it gets: a source, a sink, a branch, a merge."""
+    by_wall_clock: bool = False
+    """It has timers of the wall clock, which a replay fires by the records' time."""
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -146,6 +148,7 @@ def _stage(node: AnyNode, makers: Mapping[str, str], writers: Mapping[str, list[
         stores=tuple(store.name for store in node.stores),
         remembers=bool(node.stores) or (isinstance(node, Function) and bool(node.timers)),
         passes=isinstance(node, Source | Sink | Split | Branch | Merge),
+        by_wall_clock=isinstance(node, Function) and any(t.clock == "wall" for t in node.timers),
     )
 
 

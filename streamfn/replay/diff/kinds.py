@@ -17,6 +17,7 @@ from streamfn.replay.taps import PREFIX as TAP
 
 Kind: TypeAlias = Literal["changed", "missing", "extra", "reordered", "raised"]
 KINDS: Final[tuple[Kind, ...]] = ("raised", "missing", "extra", "changed", "reordered")
+WALL_CLOCK: Final = "wall clock"
 STATE: Final = "state "
 """What stands in front of a store where else a topic stands."""
 
@@ -81,7 +82,8 @@ class NotJudged(NamedTuple):
             for count, side in ((self.expected, "the real run"), (self.actual, "the replay"))
             if count
         ]
-        return f"{' and '.join(sides)} at the {self.edge} of {self.topic}"
+        at = "by" if self.edge == WALL_CLOCK else "at"
+        return f"{' and '.join(sides)} {at} the {self.edge} of {self.topic}"
 
 
 @dataclass

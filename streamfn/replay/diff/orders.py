@@ -8,7 +8,7 @@ memory holds what does not match, not what does, and of that no more than a boun
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from difflib import SequenceMatcher
-from itertools import islice, takewhile
+from itertools import accumulate, islice, takewhile
 from typing import Final, TypeAlias
 
 from streamfn.replay.diff.rows import (
@@ -266,6 +266,45 @@ class Unordered:
                     yield from pair._replace(moved=False).judged(ANY_EDGE)
                 else:
                     yield pair._replace(edge=_edge(pair))
+
+
+def in_lanes(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """Let pass what has only changed places with rows of other partitions of the input.
+
+    A partitioner puts a key into one partition. Where it is in several, after a topic has grown or
+    by another producer's partitioner, nobody has recorded how the real run merged them.
+    """
+    found = list(pairs)
+    if not any(pair.moved for pair in found):
+        yield from found
+        return
+    lanes: defaultdict[Hashable, list[tuple[Row, Row]]] = defaultdict(list)
+    for left, right, *_ in found:
+        if left is not None and right is not None:
+            lanes[_lane(left, right)].append((right, left))
+    crossed = {row for lane in lanes.values() for row in _crossed(lane)}
+    for pair in found:
+        moved = pair.moved and pair.expected is not None and _place(pair.expected) in crossed
+        yield pair._replace(moved=moved) if pair.moved else pair
+
+
+def _crossed(lane: list[tuple[Row, Row]]) -> Iterator[tuple[int, int]]:
+    """Yield the places of the rows that do not stand where they stood in their lane."""
+    lane.sort(key=lambda both: (both[0].rank, both[0].partition, both[0].offset))
+    offsets = [left.offset for _, left in lane]
+    highest = list(accumulate(offsets, max))
+    lowest = list(accumulate(reversed(offsets), min))[::-1]
+    for (_, left), high, low in zip(lane, highest, lowest, strict=True):
+        if high > left.offset or low < left.offset:
+            yield _place(left)
+
+
+def _lane(left: Row, right: Row) -> Hashable:
+    return left.partition, left.content.key, right.root and right.root[0]
+
+
+def _place(row: Row) -> tuple[int, int]:
+    return row.partition, row.offset
 
 
 def _first_place(rows: list[Hashable], made: list[Hashable]) -> int:

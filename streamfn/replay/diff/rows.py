@@ -13,7 +13,8 @@ from streamfn.record import Headers, TopicPartition
 from streamfn.replay.effects import Effects
 
 Root: TypeAlias = tuple[TopicPartition, int]
-Edge: TypeAlias = Literal["", "begin", "end", "begin or end"]
+Edge: TypeAlias = Literal["", "begin", "end", "begin or end", "wall clock"]
+"""Where rows cannot be judged; the last is no edge, but as little known."""
 
 BEGIN: Final = 1
 """Of a row: it may be of an input before the recorded ones, seen from where it stands."""

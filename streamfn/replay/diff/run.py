@@ -10,8 +10,8 @@ from collections.abc import Hashable, Iterable
 from streamfn.replay.diff.blame import Upstream, followed, suspect
 from streamfn.replay.diff.edges import Edges
 from streamfn.replay.diff.graph import Graph
-from streamfn.replay.diff.kinds import Comparison, Group, Options
-from streamfn.replay.diff.orders import Ordered, Unordered
+from streamfn.replay.diff.kinds import WALL_CLOCK, Comparison, Group, Options
+from streamfn.replay.diff.orders import Ordered, Unordered, in_lanes
 from streamfn.replay.diff.rows import Pair, Row
 from streamfn.replay.diff.tally import Mask, Tally
 from streamfn.replay.effects import Effects, Raised
@@ -33,6 +33,7 @@ class AgainstRun:
         self._edges = Edges(
             header, self._inputs(), self._fed, graph.dead_letters, self._steady()
         )  # fmt: skip
+        self._timed = topics_by_wall_clock(graph)
         self._waiting: dict[str, tuple[list[Row], list[Row]]] = {}
         self.rows = [0, 0]
         """How many rows of each side have come."""
@@ -107,12 +108,24 @@ class AgainstRun:
             self._add(topic, rows.finish())
 
     def _add(self, topic: str, pairs: Iterable[Pair]) -> None:
-        for pair in pairs:
+        for pair in in_lanes(pairs):
             row = pair.actual or pair.expected
             if pair.moved and row is not None and row.content.key is None:
                 pair = pair._replace(moved=topic == self.graph.dead_letters)
-            for found in self.tally.compare(topic, pair):
-                self.tally.add(found, "")
+            for one in self._by_the_clock(pair) if topic in self._timed else (pair,):
+                for found in self.tally.compare(topic, one):
+                    self.tally.add(found, "")
+
+    @staticmethod
+    def _by_the_clock(pair: Pair) -> Iterable[Pair]:
+        """Judge only what is equal: a live run's timers fired at times that nobody has recorded."""
+        if pair.equal or pair.edge:
+            yield pair
+            return
+        if pair.expected is not None:
+            yield Pair(pair.expected, None, edge=WALL_CLOCK)
+        if pair.actual is not None:
+            yield Pair(None, pair.actual, edge=WALL_CLOCK)
 
     def finish(self, comparison: Comparison) -> None:
         """Put what was found into a comparison."""
@@ -135,10 +148,17 @@ class AgainstRun:
                 f"{' and '.join(gone)} are left out: they are of inputs, or times, that were not "
                 "recorded, or that the real run had not come to"
             )
-        if self.tally.not_judged:
+        edges = [each for each in self.tally.not_judged if each.edge != WALL_CLOCK]
+        if edges:
             yield (
-                f"not judged: {', '.join(map(str, self.tally.not_judged))}; whether they are of "
-                "recorded inputs cannot be known"
+                f"not judged: {', '.join(map(str, edges))}; whether they are of recorded inputs "
+                "cannot be known"
+            )
+        timed = [each for each in self.tally.not_judged if each.edge == WALL_CLOCK]
+        if timed:
+            yield (
+                f"not judged: {', '.join(map(str, timed))}; when the real run's timers fired is "
+                "not recorded"
             )
 
     def _orders(self, groups: list[Group]) -> Iterable[str]:
@@ -180,6 +200,18 @@ def _origin(row: Row) -> Hashable:
 def _of_feed(row: Row) -> bool:
     """Tell whether a row is a dead letter of a file that was loaded: a replay loads none."""
     return any(name == "streamfn.feed" for name, _ in row.content.headers)
+
+
+def topics_by_wall_clock(graph: Graph) -> set[str]:
+    """The topics in which there may be rows of wall-clock timers, or rows that follow from them."""
+    upstream = Upstream(graph)
+    timed = {stage.name for stage in graph.stages if stage.by_wall_clock}
+    return {
+        topic
+        for stage in graph.stages
+        if timed & {stage.name, *upstream.above(stage.name)}
+        for topic in stage.writes
+    }
 
 
 def compared_topics(graph: Graph, header: Header) -> list[str]:
