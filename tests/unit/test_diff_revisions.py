@@ -1,6 +1,8 @@
 """Versions of a program: another file, a git revision of the same one, and what is neither."""
 
+import resource
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,25 @@ def test_not_in_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         other_version(str(tmp_path / "shop.py"), "HEAD"),
     ):
         raise AssertionError
+
+
+def test_no_room_for_a_revision(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it was to go is told, and nothing of it stays."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (repository / "large").write_bytes(bytes(100_000))
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", "large")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with (
+            pytest.raises(ConfigError, match=r"unpacked into .*temporary.*; got .*; make room"),
+            other_version("apps/shop.py", "HEAD"),
+        ):
+            pytest.fail("it is not there")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -11,8 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -20,8 +18,11 @@ from streamfn.replay.diff import child as children
 from streamfn.replay.diff.child import Child, Children, Job
 from streamfn.replay.diff.code import Version
 from tests.broker.replay_shell import processes_about
+from tests.interrupting import interrupted
 
 MOMENTS_AT_MOST = 5_000
+NOT_IN = tempfile.__file__
+"""What it has just made and not noted yet, nobody can know of."""
 DEADLINE_S = 120
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -31,34 +32,6 @@ if sys.stdin.readline():
     os.mkdir(os.path.join(tempfile.gettempdir(), "state"))
     time.sleep(600)
 """
-
-
-def interrupted(start: Callable[[], object], moment: int) -> bool:
-    """Start, with Ctrl-C at a moment; False if it was done before that.
-
-    Not inside ``tempfile``: what it has just made and not noted yet, nobody can know of.
-    """
-    passed = 0
-
-    def raises(frame: FrameType, event: str, _what: Any) -> None:
-        nonlocal passed
-        callers = frame, frame.f_back or frame
-        if any(each.f_code.co_filename == tempfile.__file__ for each in callers):
-            return
-        if event in ("call", "c_return"):
-            passed += 1
-            if passed == moment:
-                sys.setprofile(None)
-                raise KeyboardInterrupt
-
-    try:
-        sys.setprofile(raises)
-        start()
-    except KeyboardInterrupt:
-        assert passed >= moment
-    finally:
-        sys.setprofile(None)
-    return passed >= moment
 
 
 def ignored(_: object) -> None:
@@ -107,7 +80,7 @@ def test_an_interrupt_at_any_moment(temporary: Path) -> None:
 
     came = True
     for moment in range(1, MOMENTS_AT_MOST):
-        came = interrupted(start, moment)
+        came = interrupted(start, moment, NOT_IN)
         if not came:
             break
     assert not came, "more moments than are tried"

@@ -1,7 +1,5 @@
 """Ctrl-C while a file is written, at every moment in which Python lets one in.
 
-CPython runs signal handlers when a function begins and when a call into C returns; a profile
-function is called at the same moments and raises there, at the first, the second, and so on.
 Invariant: what is left is nothing, or the whole file under its name.
 """
 
@@ -11,8 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -20,36 +16,11 @@ from streamfn.errors import ConfigError
 from streamfn.replay.output_file import output_file
 from streamfn.replay.recordings.files import recording_to
 from streamfn.replay.recordings.partial_file import PartialFile
+from tests.interrupting import interrupted
 from tests.recordings import Row, chunk_of, header_of, records_of
 
 MOMENTS_AT_MOST = 20_000
 SOME_ROWS = [Row("a", 0, 0, 5, b"k", b"v"), Row("b", 1, 0, 6, None, None)]
-
-
-def interrupted(write: Callable[[], object], moment: int) -> bool:
-    """Write, with Ctrl-C at a moment; False if it was done before that.
-
-    A profile function is also called where a generator is closed by the garbage collector; Python
-    runs no signal handler there, and drops what is raised.
-    """
-    passed = 0
-
-    def raises(_frame: FrameType, event: str, _what: Any) -> None:
-        nonlocal passed
-        if event in ("call", "c_return"):
-            passed += 1
-            if passed == moment:
-                sys.setprofile(None)
-                raise KeyboardInterrupt
-
-    try:
-        sys.setprofile(raises)
-        write()
-    except KeyboardInterrupt:
-        assert passed >= moment
-    finally:
-        sys.setprofile(None)
-    return passed >= moment
 
 
 def write_recording(path: Path) -> None:

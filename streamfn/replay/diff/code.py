@@ -205,5 +205,12 @@ def _unpack(root: Path, commit: str, folder: Path) -> None:
             f"revision {commit[:12]} cannot be unpacked; got {_said(done)}; look at the repository"
         )
         raise ConfigError(message)
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder, filter="data")
+    try:
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+            archive.extractall(folder, filter="data")
+    except OSError as error:
+        message = (
+            f"revision {commit[:12]} cannot be unpacked into {str(folder)!r}; got "
+            f"{error.strerror or error}; make room there, or set TMPDIR"
+        )
+        raise ConfigError(message) from error
