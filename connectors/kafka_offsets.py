@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
+from confluent_kafka import OFFSET_INVALID, Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from streamfn.connectors.kafka_errors import LEADER_MOVED, RIGHTS, kafka_error
@@ -91,6 +91,9 @@ class Offsets:
             source = TopicPartition(where.topic, where.partition)
             if isinstance(answer, KafkaError):
                 raise self._unknown(source, answer)
+            if answer.offset == OFFSET_INVALID:  # the broker died meanwhile; librdkafka 2.16 tells
+                error = KafkaError(KafkaError._TRANSPORT)  # no error then
+                raise self._requests.refused(error, f"offsets of {source} cannot be read")
             found[source] = answer.offset
         return found
 
