@@ -15,7 +15,7 @@ from streamfn.cli.console import answers, line_of, notes, say
 from streamfn.cli.display import size, warnings_on
 from streamfn.cli.place import Place, patiently
 from streamfn.cli.progress import Progress
-from streamfn.cli.values import key_candidates, time_text
+from streamfn.cli.values import bytes_as_shown, key_candidates, time_text, to_json
 from streamfn.clock import SystemClock
 from streamfn.connectors.log import Log
 from streamfn.errors import ConfigError, SerdeError
@@ -231,15 +231,7 @@ class Recorder:
 
 def bytes_of_key(text: str) -> set[bytes]:
     """What a key may look like in a topic whose type nobody knows: text, or text as JSON."""
-    from streamfn.cli.values import to_json
-
-    found = {text.encode(), to_json(text).encode()}
-    if text.startswith("0x"):
-        try:
-            found.add(bytes.fromhex(text[2:]))
-        except ValueError:
-            return found  # a text that begins so
-    return found
+    return {*bytes_as_shown(text), to_json(text).encode()}
 
 
 def _stores(planned: Plan, asked: tuple[str, ...]) -> list[str]:

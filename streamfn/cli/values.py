@@ -120,7 +120,7 @@ def key_candidates(text: str, key_type: object) -> list[Any]:
     Raises:
         SerdeError: it can be no key of this type.
     """
-    found: list[Any] = _bytes_as_shown(text) if key_type in (bytes, bytes | None) else []
+    found: list[Any] = [*bytes_as_shown(text)] if key_type in (bytes, bytes | None) else []
     readings: list[object] = [text]
     with suppress(msgspec.MsgspecError):
         readings.append(msgspec.json.decode(text))
@@ -140,9 +140,9 @@ def key_candidates(text: str, key_type: object) -> list[Any]:
     return found
 
 
-def _bytes_as_shown(text: str) -> list[Any]:
+def bytes_as_shown(text: str) -> list[bytes]:
     """Take back what ``text_or_hex`` says; JSON would have it in base64."""
-    found: list[Any] = [text.encode()]
+    found = [text.encode()]
     if text.startswith("0x"):
         with suppress(ValueError):
             found.append(bytes.fromhex(text[2:]))
