@@ -5,7 +5,7 @@ A plan gives each topic its role; a ``Selection`` and a ``Span`` choose; what co
 the program writes it too; lookup tables are taken whole, whatever the span.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -15,6 +15,7 @@ from streamfn.clock import SystemClock
 from streamfn.connectors.log import Log
 from streamfn.errors import ConfigError, LogError
 from streamfn.graph.plan import Plan
+from streamfn.graph.roots import repartition_topics
 from streamfn.graph.topology import TopicSpec
 from streamfn.record import TopicPartition
 from streamfn.replay.boundary import Boundary
@@ -28,7 +29,7 @@ from streamfn.replay.recording import (
     Role,
 )
 from streamfn.replay.sample import Keep, by_time
-from streamfn.replay.standing import Standing, repartitions, standing_of, unread
+from streamfn.replay.standing import Standing, standing_of, unread
 from streamfn.results import partitions_of
 
 WRITTEN: Final = ("output", "dead_letters", "repartition")
@@ -250,7 +251,7 @@ class Ends:
         """Ask where the program stands, if what it writes is recorded."""
         if plan is None or not any(role in WRITTEN for role in roles.values()):
             return Ends()
-        between = repartitions(plan) & log.topic_names()
+        between = repartition_topics(plan.subtopologies) & log.topic_names()
         try:
             return Ends(standing_of(log, plan, SystemClock()), between)
         except LogError as error:
@@ -315,8 +316,3 @@ def header_of(
 def source_of(log: Log, broker: str) -> str:
     """Say which log it is."""
     return log.cluster_id if broker else f"embedded {log.cluster_id}"
-
-
-def outputs_of(plan: Plan) -> Iterable[str]:
-    """Return the topics that a program only writes."""
-    return (name for name, role in roles_of(plan).items() if role in ("output", "dead_letters"))

@@ -13,7 +13,6 @@ from typing import Final
 from streamfn.clock import Clock
 from streamfn.connectors.log import Committed, Log
 from streamfn.graph.plan import Plan, Subtopology
-from streamfn.graph.roots import repartition_topics
 from streamfn.record import TopicPartition
 from streamfn.replay.feeding import written_by
 from streamfn.replay.sample import by_time
@@ -88,11 +87,6 @@ def partitions_written(log: Log, plan: Plan) -> list[TopicPartition]:
     return [
         TopicPartition(info.name, number) for info in infos for number in range(info.partitions)
     ]
-
-
-def repartitions(plan: Plan) -> frozenset[str]:
-    """Return the repartition topics of a program."""
-    return repartition_topics(plan.subtopologies)
 
 
 def sources_of(sub: Subtopology, partition: int) -> list[TopicPartition]:
